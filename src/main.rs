@@ -1,0 +1,7 @@
+//! Parses, calls, exits.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    moorline::cli::main()
+}

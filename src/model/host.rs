@@ -1,0 +1,89 @@
+//! What the fleet repository says about one host.
+
+use std::collections::BTreeMap;
+
+use crate::model::tree::File;
+use crate::model::{Revision, Secret};
+
+/// Everything the repository says about one host, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSpec {
+    /// The host's name.
+    pub name: String,
+    /// The ring it belongs to.
+    pub ring: String,
+    /// Values for `${...}` in this host's stacks.
+    pub vars: BTreeMap<String, String>,
+    /// The stacks, in the order of `host.yaml`.
+    pub stacks: Vec<StackSource>,
+    /// The names of push URLs in the SOPS file.
+    pub monitors: Monitors,
+    /// The SOPS file as it stands in the repository, still sealed; absent when the host has none.
+    pub sealed: Option<Sealed>,
+    /// What is configured but not carried out by this version, one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// A sealed SOPS file and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Path in the repository.
+    pub path: String,
+    /// The bytes as committed.
+    pub bytes: Vec<u8>,
+}
+
+/// The files of one stack as they stand in the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackSource {
+    /// The stack's name; also its Compose project name.
+    pub name: String,
+    /// Paths below `stacks/<name>/`, with their contents.
+    pub files: BTreeMap<String, File>,
+}
+
+/// Which push URL (by its name among the secrets) holds which status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Monitors {
+    /// Told after every reconcile.
+    pub reconcile: Option<String>,
+    /// Told after every backup.
+    pub backup: Option<String>,
+    /// Told after every check of the backup repository.
+    pub check: Option<String>,
+    /// Told after every drill.
+    pub drill: Option<String>,
+}
+
+/// Logins of registries, by the registry's host name as it stands in image references.
+pub type Logins = BTreeMap<String, Login>;
+
+/// A login of one registry.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// The user's name.
+    pub username: String,
+    /// The password or token.
+    pub password: Secret<String>,
+}
+
+/// A ring file: which revision its hosts run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ring {
+    /// The ring's name.
+    pub name: String,
+    /// Where the ring points.
+    pub pointer: RingPointer,
+    /// Why nothing may be deployed at present.
+    pub halt: Option<String>,
+}
+
+/// Where a ring points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RingPointer {
+    /// The newest accepted revision of the branch.
+    Follow(String),
+    /// One accepted revision, written by a promotion.
+    Commit(Revision),
+}

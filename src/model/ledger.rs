@@ -1,0 +1,136 @@
+//! The only memory of this host: what it accepted, what it applied, and whether a person holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::model::observed::Container;
+use crate::model::{Model, Revision};
+
+/// The contents of `ledger.json`. Fields that this version does not know are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The newest accepted revision; absent until the first one was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
+    /// The digest of the inputs that stand in each stack's directory; absent while they are being written. After a
+    /// failed deploy these are not those that were applied.
+    #[serde(default)]
+    pub attempted: BTreeMap<String, String>,
+    /// What was last applied, by stack.
+    #[serde(default)]
+    pub applied: BTreeMap<String, Applied>,
+    /// Deploys that began and were not seen to work, by stack: what they may have left behind.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub begun: BTreeMap<String, Begun>,
+    /// Set when the last run left everything as desired: what it was based on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+    /// A person's order to look but not to touch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// Fields of newer versions.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, Json>,
+}
+
+/// The newest revision that this host ever accepted. It never goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The revision.
+    pub revision: Revision,
+    /// The oldest accepted revision: where the signed chain of this host begins.
+    pub first: Revision,
+    /// Who signed it: principal and fingerprint.
+    pub signer: String,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// What an unfinished deploy may have made. Several in a row add up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    /// Services that it may have brought up.
+    pub services: BTreeSet<String>,
+    /// Network definitions that it may have created.
+    #[serde(default)]
+    pub networks: BTreeMap<String, Json>,
+    /// Volume definitions that it may have created.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, Json>,
+}
+
+impl Begun {
+    /// Adds what this model may leave behind.
+    pub fn add(&mut self, model: &Model) {
+        self.services.extend(model.services.keys().cloned());
+        self.networks.extend(model.networks.clone());
+        self.volumes.extend(model.volumes.clone());
+    }
+}
+
+/// What was last applied to one stack, and what the engine showed right after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The revision it came from.
+    pub revision: Revision,
+    /// The keyed digest of its inputs.
+    pub digest: String,
+    /// The model, with marks instead of secrets.
+    pub model: Model,
+    /// Keyed digest of the content that each service mounts and that needs a new container when it changes.
+    pub content: BTreeMap<String, String>,
+    /// Keyed digest of the files that services with `x-moorline.reload` mount.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reloads: BTreeMap<String, String>,
+    /// The containers right after.
+    pub snapshot: Vec<Container>,
+    /// The version of the Compose plugin that made them.
+    pub plugin: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the last converged run was based on. If none of it moved, only the engine needs to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The tip.
+    pub tip: Revision,
+    /// The revision that the ring points at.
+    pub revision: Revision,
+    /// The ring of this host.
+    #[serde(default)]
+    pub ring: String,
+    /// The stacks of this host.
+    #[serde(default)]
+    pub stacks: Vec<String>,
+    /// The notes of that run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// The version of moorline.
+    pub agent: String,
+    /// Which plugin file was used: version, size, time of change.
+    pub plugin: String,
+}
+
+/// Look but do not touch, on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Who holds.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl Ledger {
+    /// The hold that is in force at `now`.
+    pub fn held(&self, now: Timestamp) -> Option<&Hold> {
+        self.hold.as_ref().filter(|hold| now < hold.until)
+    }
+}

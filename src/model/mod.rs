@@ -1,0 +1,23 @@
+//! The nouns. Nothing here does anything: no decision, no effect, only shapes and their invariants.
+
+pub mod desired;
+pub mod host;
+pub mod ledger;
+pub mod observed;
+pub mod plan;
+pub mod report;
+pub mod revision;
+pub mod secret;
+pub mod settings;
+pub mod tree;
+
+pub use desired::{Desired, DesiredStack, Inputs, Model, SecretFile, Value};
+pub use host::{HostSpec, Monitors, Ring, RingPointer, StackSource};
+pub use ledger::{Anchor, Applied, Hold, Ledger};
+pub use observed::{Container, Health, Observed, State};
+pub use plan::{Action, Cause, Outcome, Plan, Step, Verdict};
+pub use report::{Report, RunEnd};
+pub use revision::Revision;
+pub use secret::Secret;
+pub use settings::Settings;
+pub use tree::{File, Tree};

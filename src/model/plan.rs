@@ -1,0 +1,264 @@
+//! What will be done, why, and how it went: values that print themselves, without secrets.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Steps in the order in which they are carried out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// One action on one stack, with at least one cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The stack it belongs to.
+    pub stack: String,
+    /// What is done.
+    #[serde(flatten)]
+    pub action: Action,
+    /// Why.
+    pub causes: Vec<Cause>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// Fetch an image; nothing running is touched.
+    Pull {
+        /// The image reference.
+        image: String,
+    },
+    /// Write the stack's inputs into its directory and its secrets into memory.
+    Write {
+        /// How many files the directory will hold.
+        files: usize,
+    },
+    /// `up -d` these services and nothing else.
+    Up {
+        /// One wave: the services, with those that must be in the same call.
+        services: Vec<String>,
+    },
+    /// `up -d` the whole project, because a network or volume definition changed.
+    UpWhole,
+    /// Wait until these services are healthy.
+    Gate {
+        /// The services of the wave before.
+        services: Vec<String>,
+        /// How long, in seconds.
+        #[serde(rename = "timeout_s", with = "seconds")]
+        timeout: Duration,
+    },
+    /// Send a signal instead of a new container, since only mounted content changed.
+    Signal {
+        /// The services.
+        services: Vec<String>,
+        /// The signal, as the stack names it.
+        signal: String,
+    },
+    /// Remove containers of services that the stack no longer has.
+    Remove {
+        /// The services.
+        services: Vec<String>,
+    },
+    /// Remove the containers and networks of a stack that the host no longer has. Volumes stay.
+    Down,
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(duration.as_secs())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_secs)
+    }
+}
+
+impl Action {
+    /// The verb, as plans and logs show it.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Action::Pull { .. } => "pull",
+            Action::Write { .. } => "write",
+            Action::Up { .. } => "up",
+            Action::UpWhole => "up-whole",
+            Action::Gate { .. } => "gate",
+            Action::Signal { .. } => "signal",
+            Action::Remove { .. } => "remove",
+            Action::Down => "down",
+        }
+    }
+
+    /// What it acts on, as plans show it.
+    pub fn object(&self) -> String {
+        match self {
+            Action::Pull { image } => image.clone(),
+            Action::Write { files } => format!("{files} files"),
+            Action::Up { services } | Action::Remove { services } => services.join(" "),
+            Action::Gate { services, timeout } => {
+                format!("{} healthy within {}s", services.join(" "), timeout.as_secs())
+            }
+            Action::Signal { services, signal } => format!("{signal} to {}", services.join(" ")),
+            Action::UpWhole => String::from("all services"),
+            Action::Down => String::from("all services, volumes stay"),
+        }
+    }
+}
+
+/// Why a step is in the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "kebab-case")]
+pub enum Cause {
+    /// The image is not on this host.
+    ImageMissing,
+    /// The stack was never applied here.
+    NewStack,
+    /// The stack is no longer in `host.yaml`.
+    StackNotDeclared,
+    /// Its files, variables or secrets are not those of the last run.
+    InputsChanged,
+    /// Its directory holds the inputs of a deploy that did not succeed.
+    OtherInputsWritten,
+    /// Its files in memory are gone, as after a reboot.
+    MemoryEmpty,
+    /// The service has fewer containers than it should.
+    NoContainer {
+        /// The service.
+        service: String,
+    },
+    /// The service is no longer in the stack.
+    ServiceNotDeclared {
+        /// The service.
+        service: String,
+    },
+    /// A field of the service's definition changed.
+    FieldChanged {
+        /// The service.
+        service: String,
+        /// The field, as a path.
+        field: String,
+        /// What it was; marks instead of secrets.
+        from: String,
+        /// What it is to be; marks instead of secrets.
+        to: String,
+    },
+    /// The content of a file, config or secret that the service mounts changed.
+    ContentChanged {
+        /// The service.
+        service: String,
+    },
+    /// A network or volume definition changed.
+    SharedDefinitionChanged {
+        /// `networks.<name>` or `volumes.<name>`.
+        what: String,
+    },
+    /// A container is not as the last run left it.
+    Drifted {
+        /// The service.
+        service: String,
+        /// What was found.
+        found: String,
+    },
+    /// The Compose plugin changed, so its config hashes may have changed; Compose decides.
+    PluginChanged {
+        /// The version of the last run.
+        from: String,
+        /// The version now.
+        to: String,
+    },
+    /// Compose must handle it in the same call as this service (`restart: true`, `network_mode: service:`).
+    DependsOn {
+        /// The dependant.
+        service: String,
+        /// What it depends on.
+        on: String,
+    },
+    /// The step before must be seen to work.
+    AfterUp,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::ImageMissing => f.write_str("not on this host"),
+            Cause::NewStack => f.write_str("never applied here"),
+            Cause::StackNotDeclared => f.write_str("no longer in host.yaml"),
+            Cause::InputsChanged => f.write_str("its files, variables or secrets changed"),
+            Cause::OtherInputsWritten => f.write_str("its directory holds the inputs of a failed deploy"),
+            Cause::MemoryEmpty => f.write_str("its files in memory are gone"),
+            Cause::NoContainer { service } => write!(f, "{service} has no container"),
+            Cause::ServiceNotDeclared { service } => write!(f, "{service} is no longer in the stack"),
+            Cause::FieldChanged { service, field, from, to } => {
+                write!(f, "{service} {field}: {from} -> {to}")
+            }
+            Cause::ContentChanged { service } => write!(f, "{service} mounts content that changed"),
+            Cause::SharedDefinitionChanged { what } => write!(f, "{what} changed"),
+            Cause::Drifted { service, found } => write!(f, "{service} was found {found}"),
+            Cause::PluginChanged { from, to } => write!(f, "compose plugin {from} -> {to}, compose decides"),
+            Cause::DependsOn { service, on } => write!(f, "{service} must follow {on}"),
+            Cause::AfterUp => f.write_str("success is what the engine says"),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return writeln!(f, "nothing to do");
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            writeln!(f, "{:>3}. {step}", number + 1)?;
+            for cause in &step.causes {
+                writeln!(f, "       because {cause}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<8} {:<12} {}", self.action.verb(), self.stack, self.action.object())
+    }
+}
+
+/// How a step went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The step.
+    #[serde(flatten)]
+    pub step: Step,
+    /// Done, failed or skipped.
+    pub verdict: Verdict,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was carried out.
+    Done,
+    /// It was tried, and failed.
+    Failed {
+        /// The stable code of the fault.
+        fault: String,
+        /// The causes, outermost first.
+        because: Vec<String>,
+    },
+    /// It was not tried.
+    Skipped {
+        /// Why not.
+        because: String,
+    },
+}

@@ -1,0 +1,235 @@
+//! Reads YAML into the tree: several documents, comments, aliases, and scalars as go-yaml sees them.
+//!
+//! Built on a parser that yields events, so that size, depth and the expansion of aliases are bounded before
+//! anything is built. Refuses a key that stands twice, since nobody can say which of the two is meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+use super::document::Node;
+use super::error::SopsError;
+use super::limits::{Budget, MAX_ENTRIES, TOO_MANY, check_depth};
+use super::yaml_comments::{Comment, find};
+use super::yaml_scalar;
+use crate::model::Secret;
+
+/// Reads every document of a text. Each one is a mapping.
+pub fn parse(text: &str) -> Result<Vec<Node>, SopsError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (events, scalars) = read_events(text)?;
+    let mut builder = Builder {
+        comments: find(text, &scalars)?.into_iter().peekable(),
+        frames: Vec::new(),
+        anchors: BTreeMap::new(),
+        budget: Budget::full(),
+        documents: Vec::new(),
+    };
+    for (event, span) in events {
+        builder.take(event, span)?;
+    }
+    builder.end_of_stream();
+    Ok(builder.documents)
+}
+
+type SpannedEvents<'a> = Vec<(Event<'a>, Span)>;
+
+/// All events, and where the scalars stand.
+fn read_events(text: &str) -> Result<(SpannedEvents<'_>, Vec<(usize, usize)>), SopsError> {
+    let mut events = Vec::new();
+    let mut scalars = Vec::new();
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        // The message of the parser is left out because it may quote the text.
+        let (event, span) = event.map_err(|error| malformed_at(error.marker().line()))?;
+        if let Event::Scalar(..) = event {
+            scalars.push((span.start.index(), span.end.index()));
+        }
+        // A mapping has two scalars per entry, and each collection a start and an end.
+        if events.len() > 4 * MAX_ENTRIES {
+            return Err(TOO_MANY);
+        }
+        events.push((event, span));
+    }
+    Ok((events, scalars))
+}
+
+fn malformed_at(line: usize) -> SopsError {
+    malformed(line, "the structure is broken")
+}
+
+fn malformed(line: usize, problem: &'static str) -> SopsError {
+    SopsError::Malformed { format: "yaml", line, problem }
+}
+
+/// A collection that has been opened and not yet closed.
+struct Frame {
+    content: Open,
+    anchor: usize,
+    column: usize,
+}
+
+enum Open {
+    Map {
+        entries: Vec<(String, Node)>,
+        /// The key whose value comes next.
+        key: Option<String>,
+    },
+    List(Vec<Node>),
+}
+
+impl Frame {
+    fn add_comment(&mut self, comment: Comment) {
+        let node = Node::Comment(Secret::new(comment.text));
+        match &mut self.content {
+            Open::Map { entries, key } => {
+                // A comment behind a value stands before its key once SOPS has read it.
+                let behind_value = comment.inline && key.is_none() && !entries.is_empty();
+                let place = entries.len() - usize::from(behind_value);
+                entries.insert(place, (String::new(), node));
+            }
+            Open::List(items) => {
+                let behind_item = comment.inline && !items.is_empty();
+                items.insert(items.len() - usize::from(behind_item), node);
+            }
+        }
+    }
+}
+
+struct Builder {
+    comments: std::iter::Peekable<std::vec::IntoIter<Comment>>,
+    frames: Vec<Frame>,
+    anchors: BTreeMap<usize, Node>,
+    budget: Budget,
+    documents: Vec<Node>,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), SopsError> {
+        let line = span.start.line();
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.comments_before(&span, false);
+                let node = scalar(&text, style, tag.as_deref());
+                self.budget.entry()?;
+                self.complete(node, anchor, line, Some(&text))?;
+            }
+            Event::Alias(anchor) => {
+                self.comments_before(&span, false);
+                let node = self
+                    .anchors
+                    .get(&anchor)
+                    .ok_or_else(|| malformed(line, "an alias stands inside of what it names"))?;
+                self.budget.copy(node)?;
+                let copy = node.clone();
+                let text = copy.scalar_text().map(str::to_owned);
+                self.complete(copy, 0, line, text.as_deref())?;
+            }
+            Event::MappingStart(anchor, _) => {
+                let content = Open::Map { entries: Vec::new(), key: None };
+                self.open(content, anchor, &span)?;
+            }
+            Event::SequenceStart(anchor, _) => {
+                self.open(Open::List(Vec::new()), anchor, &span)?;
+            }
+            Event::MappingEnd | Event::SequenceEnd => self.close(&span)?,
+            Event::StreamEnd | Event::StreamStart | Event::Nothing | Event::DocumentStart(_) | Event::DocumentEnd => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, content: Open, anchor: usize, span: &Span) -> Result<(), SopsError> {
+        self.budget.entry()?;
+        check_depth(self.frames.len() + 1)?;
+        let is_item = self.frames.last().is_some_and(|frame| matches!(frame.content, Open::List(_)));
+        if is_item {
+            self.comments_before(span, false);
+        }
+        self.frames.push(Frame { content, anchor, column: span.start.col() });
+        Ok(())
+    }
+
+    fn close(&mut self, span: &Span) -> Result<(), SopsError> {
+        self.comments_before(span, true);
+        let line = span.start.line();
+        let Some(frame) = self.frames.pop() else {
+            return Err(malformed_at(line));
+        };
+        let node = match frame.content {
+            Open::List(items) => Node::List(items),
+            Open::Map { entries, .. } => {
+                refuse_twins(&entries, line)?;
+                Node::Map(entries)
+            }
+        };
+        self.complete(node, frame.anchor, line, None)
+    }
+
+    /// Puts a finished node into the collection around it, or ends a document with it.
+    fn complete(&mut self, node: Node, anchor: usize, line: usize, text: Option<&str>) -> Result<(), SopsError> {
+        if anchor > 0 {
+            self.budget.copy(&node)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.frames.last_mut().map(|frame| &mut frame.content) {
+            Some(Open::List(items)) => items.push(node),
+            Some(Open::Map { entries, key }) => match key.take() {
+                Some(name) => entries.push((name, node)),
+                None => {
+                    let name = text.ok_or_else(|| malformed(line, "a key is not a scalar"))?;
+                    *key = Some(name.to_owned());
+                }
+            },
+            None => match node {
+                Node::Map(_) => self.documents.push(node),
+                Node::Null => self.documents.push(Node::Map(Vec::new())),
+                _ => return Err(malformed(line, "expected a mapping")),
+            },
+        }
+        Ok(())
+    }
+
+    /// Hands the comments before a place to the innermost collection. One that stands further left than a
+    /// collection that ends belongs to a collection around it.
+    fn comments_before(&mut self, span: &Span, ends: bool) {
+        let outermost = self.frames.len() == 1;
+        let Some(frame) = self.frames.last_mut() else {
+            return;
+        };
+        let column = frame.column;
+        let due = |comment: &Comment| {
+            let further_left = comment.column < column && !comment.inline && !outermost;
+            comment.position < span.start.index() && !(ends && further_left)
+        };
+        while let Some(comment) = self.comments.next_if(due) {
+            frame.add_comment(comment);
+        }
+    }
+
+    /// Comments behind the last value belong to the last document.
+    fn end_of_stream(&mut self) {
+        if let Some(Node::Map(entries)) = self.documents.last_mut() {
+            for comment in self.comments.by_ref() {
+                let node = Node::Comment(Secret::new(comment.text));
+                entries.push((String::new(), node));
+            }
+        }
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Node {
+    let name = tag.map(|tag| match tag.is_yaml_core_schema() {
+        true => tag.suffix.as_str(),
+        false => "",
+    });
+    yaml_scalar::value(text, style == ScalarStyle::Plain, name)
+}
+
+fn refuse_twins(entries: &[(String, Node)], line: usize) -> Result<(), SopsError> {
+    let mut seen = BTreeSet::new();
+    let twice = entries.iter().filter(|(_, value)| !value.is_comment()).any(|(key, _)| !seen.insert(key.as_str()));
+    match twice {
+        true => Err(malformed(line, "a key stands twice in a mapping that ends here")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,121 @@
+use super::*;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAqMGNY0/5D9+wL789Kkc6vb9SDM1v5AlvuTQRaI3ba";
+
+fn key() -> PublicKey {
+    let (kind, encoded) = KEY.split_once(' ').unwrap();
+    PublicKey::from_words(kind, encoded).unwrap()
+}
+
+fn one(line: &str) -> Entry {
+    AllowedSigners::parse(line.as_bytes()).unwrap().entries.remove(0)
+}
+
+fn flaw(line: &str) -> LineFlaw {
+    match AllowedSigners::parse(line.as_bytes()) {
+        Err(SignersFlaw::Line { line: 1, flaw }) => flaw,
+        other => panic!("{line:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn comments_and_blank_lines_are_nothing() {
+    let list = format!("# a list\n\n \t\r\n  # more\nalice {KEY} laptop\r\n\tbob@example.org,carol {KEY}");
+    let signers = AllowedSigners::parse(list.as_bytes()).unwrap();
+    let found: Vec<_> = signers.entries().iter().map(|entry| (entry.line, entry.principals.as_str())).collect();
+    assert_eq!(found, [(5, "alice"), (6, "bob@example.org,carol")]);
+}
+
+#[test]
+fn principals_may_be_quoted() {
+    assert_eq!(one(&format!("\"Alice A,bob\" {KEY}")).principals, "Alice A,bob");
+    assert_eq!(one(&format!("a\"l ice\"{KEY}")).principals, "al ice");
+    assert_eq!(flaw(&format!("\"alice {KEY}")), LineFlaw::OpenQuote);
+    assert_eq!(flaw(&format!("\"\" {KEY}")), LineFlaw::NoPrincipal);
+}
+
+#[test]
+fn options_are_read_as_ssh_keygen_reads_them() {
+    let entry = one(&format!(
+        "alice NameSpaces=\"git,f\\\"x y\",valid-after=\"20250101Z\",valid-before=\"202601011230\" {KEY}"
+    ));
+    assert_eq!(entry.options.namespaces.as_deref(), Some("git,f\"x y"));
+    assert_eq!(entry.options.after.unwrap().seconds, 1_735_689_600);
+    assert_eq!(entry.options.before.unwrap().seconds, 1_767_270_600);
+    assert_eq!(one(&format!("ca CERT-authority,namespaces=\"git\" {KEY}")).options.role, Role::Authority);
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (line, expected) in [
+        ("alice".to_owned(), LineFlaw::NoKey),
+        ("alice ssh-ed25519".to_owned(), LineFlaw::NoKey),
+        ("alice namespaces=\"git\"".to_owned(), LineFlaw::NoKey),
+        (format!("alice frobnicate {KEY}"), LineFlaw::UnknownOption("frobnicate".into())),
+        (format!("alice cert-authorityx {KEY}"), LineFlaw::UnknownOption("x".into())),
+        (format!("alice namespaces=git {KEY}"), LineFlaw::NotQuoted("namespaces")),
+        (format!("alice namespaces=\"git {KEY}"), LineFlaw::OpenQuote),
+        (format!("alice namespaces=\"a\",namespaces=\"b\" {KEY}"), LineFlaw::Twice("namespaces")),
+        (format!("alice cert-authority, {KEY}"), LineFlaw::EmptyOption),
+        (format!("alice cert-authority,,namespaces=\"git\" {KEY}"), LineFlaw::EmptyOption),
+        (format!("alice valid-after=\"20250231\" {KEY}"), LineFlaw::Date("20250231".into())),
+        (format!("alice valid-after=\"19700101Z\" {KEY}"), LineFlaw::Date("19700101Z".into())),
+        (format!("alice valid-after=\"Z\" {KEY}"), LineFlaw::Date("Z".into())),
+        (format!("alice valid-after=\"20250102\",valid-before=\"20250101\" {KEY}"), LineFlaw::NeverValid),
+        (format!("alice valid-after=\"20250101\",valid-before=\"20250101\" {KEY}"), LineFlaw::NeverValid),
+        ("alice ssh-rot13 AAAA".to_owned(), LineFlaw::UnknownOption("ssh-rot13".into())),
+        ("alice ssh-ed25519 AAAA".to_owned(), LineFlaw::Key(KeyFlaw::Malformed)),
+        (format!("alice\u{1b} {KEY}"), LineFlaw::ControlCharacter),
+        (format!("alice {KEY} \0"), LineFlaw::ControlCharacter),
+    ] {
+        assert_eq!(flaw(&line), expected, "{line}");
+    }
+}
+
+#[test]
+fn the_line_of_a_mistake_is_counted_with_comments() {
+    let flaw = AllowedSigners::parse(format!("# one\nalice {KEY}\n\nbob").as_bytes()).unwrap_err();
+    assert_eq!(flaw.to_string(), "line 4: it has no key");
+}
+
+#[test]
+fn dates_bound_a_key_on_both_sides_and_include_the_bounds() {
+    let list = format!("alice valid-after=\"20250101000000Z\",valid-before=\"20250102000000UTC\" {KEY}");
+    let signers = AllowedSigners::parse(list.as_bytes()).unwrap();
+    let allowed = |at| matches!(signers.judge(&key(), "git", at), Verdict::Allowed(_));
+    let begin = 1_735_689_600;
+    assert!(!allowed(begin - 1) && allowed(begin) && allowed(begin + 86_400) && !allowed(begin + 86_401));
+}
+
+#[test]
+fn an_authoritys_key_signs_nothing_itself() {
+    let signers = AllowedSigners::parse(format!("ca cert-authority {KEY}").as_bytes()).unwrap();
+    assert!(matches!(signers.judge(&key(), "git", 0), Verdict::Limited(_, Limit::Authority)));
+    assert_eq!(
+        signers.someone_signs("git").unwrap_err().to_string(),
+        "it has no key that could sign a commit (line 1: certificate authorities are not supported)"
+    );
+    assert_eq!(signers.unsupported().count(), 1);
+}
+
+#[test]
+fn a_key_listed_twice_may_what_either_entry_lets_it() {
+    let list = format!("alice namespaces=\"file\" {KEY}\nalice namespaces=\"git\" {KEY}");
+    let signers = AllowedSigners::parse(list.as_bytes()).unwrap();
+    assert!(matches!(signers.judge(&key(), "git", 0), Verdict::Allowed(entry) if entry.line == 2));
+    assert!(matches!(signers.judge(&key(), "other", 0), Verdict::Limited(entry, _) if entry.line == 1));
+    let twice = AllowedSigners::parse(format!("alice {KEY}\nbob {KEY}").as_bytes()).unwrap();
+    assert!(matches!(twice.judge(&key(), "git", 0), Verdict::Allowed(entry) if entry.principals == "alice"));
+}
+
+#[test]
+fn a_principal_can_be_asked_for() {
+    let signers = AllowedSigners::parse(format!("alice,ring:* {KEY}").as_bytes()).unwrap();
+    assert!(matches!(signers.judge_for("ring:production", &key(), "git", 0), Verdict::Allowed(_)));
+    assert!(matches!(signers.judge_for("bob", &key(), "git", 0), Verdict::Limited(_, Limit::Principal(_))));
+}
+
+#[test]
+fn nobody_signs_by_an_empty_list() {
+    assert_eq!(AllowedSigners::parse(b"# none\n").unwrap().someone_signs("git"), Err(SignersFlaw::Nobody(vec![])));
+}

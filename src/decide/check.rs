@@ -1,0 +1,217 @@
+//! Finds every mistake in a checkout before it is merged. Needs no Docker, no key, no host.
+
+use serde_json::{Value as Json, json};
+
+use crate::decide::compose;
+use crate::decide::fleet::{self, Mistake};
+use crate::decide::sops::{self, Format};
+use crate::decide::trust::{self, AllowedSigners, SignersFlaw};
+use crate::model::tree::Tree;
+
+/// What `moorline check` found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The hosts that were looked at.
+    pub hosts: Vec<String>,
+    /// What must be changed before it can run, sorted by place.
+    pub mistakes: Vec<Mistake>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Checks the whole repository, or one host of it. `branch` is the one that hosts follow.
+pub fn check(tree: &Tree, only: Option<&str>, branch: &str) -> Findings {
+    let mut findings = Findings::default();
+    findings.mistakes.extend(fleet::repository_mistakes(tree));
+    check_files(tree, &mut findings);
+    check_signers(tree, &mut findings);
+    check_sops_rules(tree, &mut findings);
+    let hosts = match only {
+        Some(host) => vec![host.to_owned()],
+        None => fleet::hosts(tree),
+    };
+    if hosts.is_empty() {
+        findings.mistakes.push(Mistake::new("hosts", "there is no host"));
+    }
+    for host in &hosts {
+        check_host(tree, host, branch, &mut findings);
+    }
+    if only.is_none() {
+        for stack in tree.directories_in("stacks") {
+            check_compose_file(tree, stack, &mut findings);
+        }
+    }
+    check_sops_files(tree, &mut findings);
+    findings.hosts = hosts;
+    findings.mistakes.sort();
+    findings.mistakes.dedup();
+    findings.notes.sort();
+    findings.notes.dedup();
+    findings
+}
+
+/// Names and sizes that every host refuses, wherever in the repository they are.
+fn check_files(tree: &Tree, findings: &mut Findings) {
+    for flaw in trust::tree_flaws(tree, &trust::Limits::default()) {
+        findings.mistakes.push(Mistake::new(flaw.path, flaw.fault.to_string()));
+    }
+}
+
+/// A revision without usable signers is refused by every host, so it must never be merged.
+fn check_signers(tree: &Tree, findings: &mut Findings) {
+    let path = "signers/allowed_signers";
+    match tree.get(path) {
+        None => findings.mistakes.push(Mistake::new(path, "this file is missing: nobody could sign the next commit")),
+        // The same two questions that a host asks.
+        Some(file) => match AllowedSigners::parse(&file.bytes).and_then(|signers| signers.someone_signs("git")) {
+            Ok(()) => {}
+            Err(SignersFlaw::Line { line, flaw }) => {
+                findings.mistakes.push(Mistake::at(path, Some(line), flaw.to_string()));
+            }
+            Err(flaw) => findings.mistakes.push(Mistake::new(path, flaw.to_string())),
+        },
+    }
+}
+
+fn check_sops_rules(tree: &Tree, findings: &mut Findings) {
+    let has_secrets = tree.files().any(|(path, _)| path.ends_with("secrets.sops.yaml"));
+    if has_secrets && tree.get(".sops.yaml").is_none() {
+        let text = "this file is missing: `sops` would not know for whom to seal";
+        findings.mistakes.push(Mistake::new(".sops.yaml", text));
+    }
+}
+
+fn check_host(tree: &Tree, host: &str, branch: &str, findings: &mut Findings) {
+    let path = format!("hosts/{host}/host.yaml");
+    match fleet::read(tree, host) {
+        Ok(spec) => {
+            findings.notes.extend(spec.notes);
+            for stack in &spec.stacks {
+                check_compose_file(tree, &stack.name, findings);
+            }
+        }
+        Err(mistakes) => findings.mistakes.extend(mistakes),
+    }
+    check_recipient(tree, host, findings);
+    if let Ok(ring) = fleet::ring_of(tree, host) {
+        match fleet::ring(tree, &ring, branch) {
+            Ok(_) => {}
+            Err(mut mistakes) => {
+                // A ring that is not there is the host's mistake; anything else is the ring file's.
+                for mistake in &mut mistakes {
+                    if tree.get(&mistake.path).is_none() {
+                        mistake.text = format!("ring `{ring}`: {}", mistake.text);
+                        mistake.line = fleet::line_of(tree, &path, &ring);
+                        mistake.path.clone_from(&path);
+                    }
+                }
+                findings.mistakes.extend(mistakes);
+            }
+        }
+    }
+}
+
+/// What can be said about a Compose file without Compose: images, and labels that nobody reads yet.
+fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
+    let path = format!("stacks/{stack}/compose.yaml");
+    let Some(Ok(text)) = tree.get(&path).map(|file| file.text()) else { return };
+    let mut value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
+        Ok(value) => value,
+        Err(error) => return findings.mistakes.push(fleet::yaml_mistake(&path, &error)),
+    };
+    // `<<: *common` may bring the image. Where it cannot be followed, Compose says so in `plan`.
+    let _ = value.apply_merge();
+    let floating_allowed = value
+        .get("x-moorline")
+        .and_then(|extension| extension.get("images")?.as_str())
+        .is_some_and(|images| images == "floating");
+    let extension = extension_of(&value);
+    if let Err(text) = compose::Extension::read(&extension).and_then(|extension| extension.refusal()) {
+        findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "x-moorline:"), text));
+    }
+    let services = value.get("services").and_then(serde_yaml::Value::as_mapping);
+    if services.is_none_or(serde_yaml::Mapping::is_empty) {
+        findings.mistakes.push(Mistake::new(&path, "there are no services"));
+    }
+    for (name, service) in services.into_iter().flatten() {
+        let name = name.as_str().unwrap_or_default();
+        let from_elsewhere = ["extends", "<<"].iter().any(|key| service.get(key).is_some());
+        match service.get("image").and_then(serde_yaml::Value::as_str) {
+            None if from_elsewhere => {}
+            None => {
+                let text = format!("service `{name}` has no image; hosts pull, they do not build");
+                findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, &format!("{name}:")), text));
+            }
+            // A tag that comes from a variable is known only on the host.
+            Some(image) if !image.contains('$') && compose::is_floating(image) && !floating_allowed => {
+                let text = format!("`{image}` has no fixed tag; name one, or set `x-moorline.images: floating`");
+                let line =
+                    fleet::line_of(tree, &path, &format!("image: {image}")).or(fleet::line_of(tree, &path, image));
+                findings.mistakes.push(Mistake::at(&path, line, text));
+            }
+            Some(_) => {}
+        }
+        if let Err(text) = compose::service_extension(&json!({ "x-moorline": extension_of(service) })) {
+            let line = fleet::line_of(tree, &path, &format!("{name}:"));
+            findings.mistakes.push(Mistake::at(&path, line, format!("service `{name}`: {text}")));
+        }
+        if labels_of(service).iter().any(|label| label.starts_with("traefik.")) {
+            findings.notes.push(format!(
+                "{path}: service `{name}` has traefik.* labels, which this version does not read; use stacks/traefik/dynamic"
+            ));
+        }
+    }
+}
+
+/// `x-moorline` of a Compose file or a service, unless it is only known after interpolation.
+fn extension_of(value: &serde_yaml::Value) -> Json {
+    let extension = value.get("x-moorline").and_then(|extension| serde_json::to_value(extension).ok());
+    extension.filter(|extension| !extension.to_string().contains('$')).unwrap_or(json!({}))
+}
+
+fn labels_of(service: &serde_yaml::Value) -> Vec<&str> {
+    match service.get("labels") {
+        Some(serde_yaml::Value::Mapping(labels)) => labels.keys().filter_map(serde_yaml::Value::as_str).collect(),
+        Some(serde_yaml::Value::Sequence(labels)) => labels.iter().filter_map(serde_yaml::Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A host must be able to open its own secrets: `hosts/<host>/recipient` stands among the recipients of its file.
+fn check_recipient(tree: &Tree, host: &str, findings: &mut Findings) {
+    let path = format!("hosts/{host}/recipient");
+    let sealed = format!("hosts/{host}/secrets.sops.yaml");
+    let Some(file) = tree.get(&sealed) else { return };
+    let Some(recipient) = tree.get(&path).and_then(|file| file.text().ok()).map(str::trim) else {
+        findings.mistakes.push(Mistake::new(path, "this file is missing: the host's age recipient, one line"));
+        return;
+    };
+    if let Ok(metadata) = sops::metadata(&file.bytes, Format::Yaml)
+        && !metadata.recipients.iter().any(|known| known == recipient)
+    {
+        let text =
+            format!("is not sealed for this host; add {recipient} to .sops.yaml, then `sops updatekeys {sealed}`");
+        findings.mistakes.push(Mistake::new(sealed, text));
+    }
+}
+
+/// Nothing in a `*.sops.*` path is plaintext.
+fn check_sops_files(tree: &Tree, findings: &mut Findings) {
+    for (path, file) in tree.files().filter(|(path, _)| is_sops_path(path)) {
+        let checked = Format::of_path(path).and_then(|format| sops::unsealed_places(&file.bytes, format));
+        match checked {
+            Ok(places) => {
+                for place in places {
+                    let line = place.rsplit('.').next().and_then(|key| fleet::line_of(tree, path, key));
+                    let text = format!("`{place}` stands in clear; take it out and enter a new one with `sops {path}`");
+                    findings.mistakes.push(Mistake::at(path, line, text));
+                }
+            }
+            Err(error) => findings.mistakes.push(fleet::sealed_mistake(path, &error)),
+        }
+    }
+}
+
+fn is_sops_path(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.contains(".sops.") && !name.starts_with(".sops"))
+}

@@ -1,0 +1,491 @@
+//! Reads the model that Compose resolved: what changed, in which order, and what must be added to it.
+//!
+//! It never interprets a Compose file itself; that is Compose's business (COMPOSE.md, section 6).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::decide::{schedule, taint};
+use crate::model::Model;
+
+/// The file that moorline adds to a stack's directory.
+pub const OVERRIDE: &str = "moorline.override.yaml";
+/// The label that carries the digest of the content that a service mounts.
+pub const CONTENT_LABEL: &str = "moorline.content";
+/// `x-moorline.reload` of a service that watches its files itself.
+pub const WATCH: &str = "watch";
+/// How long a wave may take to become healthy when the stack does not say.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why the output of Compose cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("compose printed a model that cannot be read")]
+pub struct ModelError(#[from] serde_yaml::Error);
+
+/// Reads what `config` prints. Compose worked in `staging`; the paths in the model are those of `directory`.
+///
+/// In YAML, because the JSON form leaves out `x-moorline` below a service (seen with 2.40.3). It is Compose's own
+/// output, in one plain style, and not a file of a user.
+pub fn read_model(yaml: &[u8], staging: &str, directory: &str) -> Result<Model, ModelError> {
+    let mut value: Json = serde_yaml::from_slice(yaml)?;
+    as_applied(&mut value, staging, directory);
+    Ok(Model::deserialize(value).map_err(<serde_yaml::Error as serde::de::Error>::custom)?)
+}
+
+/// Compose doubles every `$` of its output, so that the output could be an input again.
+fn as_applied(value: &mut Json, from: &str, to: &str) {
+    match value {
+        Json::String(text) => {
+            if let Some(rest) = text.strip_prefix(from)
+                && (rest.is_empty() || rest.starts_with('/'))
+            {
+                *text = format!("{to}{rest}");
+            }
+            if text.contains("$$") {
+                *text = text.replace("$$", "$");
+            }
+        }
+        Json::Array(items) => items.iter_mut().for_each(|item| as_applied(item, from, to)),
+        Json::Object(fields) => fields.values_mut().for_each(|field| as_applied(field, from, to)),
+        _ => {}
+    }
+}
+
+/// `x-moorline` at the top of a Compose file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Extension {
+    /// How it is deployed.
+    pub deploy: DeployExtension,
+    /// What is backed up.
+    pub backup: Option<Json>,
+    /// How a restore is proven.
+    pub drill: Option<Json>,
+    /// `floating`: tags that move are allowed.
+    pub images: Option<Images>,
+    /// `files-only`: no secret may stand in an environment.
+    pub secrets: Option<SecretsRule>,
+}
+
+/// `x-moorline.deploy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeployExtension {
+    /// How long a wave may take to become healthy.
+    pub health_timeout: Option<String>,
+    /// What happens when it does not.
+    pub rollback: Option<Rollback>,
+    /// Whether a snapshot must exist before a container with volumes is replaced.
+    pub snapshot_before: bool,
+}
+
+/// `x-moorline.deploy.rollback`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rollback {
+    /// Put the last good inputs back.
+    Image,
+    /// One-way migrations: keep the data, stop and ask.
+    ForwardOnly,
+}
+
+/// `x-moorline.images`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Images {
+    /// Tags that move are allowed.
+    Floating,
+}
+
+/// `x-moorline.secrets`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretsRule {
+    /// No secret may stand in an environment.
+    FilesOnly,
+}
+
+/// `x-moorline` below a service.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServiceExtension {
+    /// A signal instead of a new container when mounted content changed, or `watch` when the service looks itself.
+    pub reload: Option<String>,
+}
+
+impl Extension {
+    /// Reads `x-moorline` of a model; `null` is an empty one.
+    pub fn read(value: &Json) -> Result<Self, String> {
+        if value.is_null() {
+            return Ok(Self::default());
+        }
+        Self::deserialize(value).map_err(|error| format!("x-moorline: {error}"))
+    }
+
+    /// What of it this version does not carry out.
+    pub fn refusal(&self) -> Result<(), String> {
+        if self.deploy.snapshot_before {
+            return Err(
+                "x-moorline.deploy.snapshot_before: this version makes no snapshots, so it does not deploy".into()
+            );
+        }
+        self.health_timeout().map(|_| ())
+    }
+
+    /// How long the gate waits.
+    pub fn health_timeout(&self) -> Result<Duration, String> {
+        match &self.deploy.health_timeout {
+            None => Ok(HEALTH_TIMEOUT),
+            Some(text) => {
+                schedule::parse_duration(text).map_err(|error| format!("x-moorline.deploy.health_timeout: {error}"))
+            }
+        }
+    }
+}
+
+/// The `x-moorline` of one service.
+pub fn service_extension(service: &Json) -> Result<ServiceExtension, String> {
+    match service.get("x-moorline") {
+        None => Ok(ServiceExtension::default()),
+        Some(value) => ServiceExtension::deserialize(value).map_err(|error| format!("x-moorline: {error}")),
+    }
+}
+
+/// Everything in a model that this host does not carry out, one sentence each.
+pub fn refusals(model: &Model) -> Vec<String> {
+    let mut refused = Vec::new();
+    let extension = Extension::read(&model.extension).unwrap_or_else(|mistake| {
+        refused.push(mistake);
+        Extension::default()
+    });
+    refused.extend(extension.refusal().err());
+    for (name, service) in &model.services {
+        refused.extend(refused_in_service(name, service, &extension));
+    }
+    for (kind, definitions) in [("networks", &model.networks), ("volumes", &model.volumes), ("secrets", &model.secrets)]
+    {
+        for (name, definition) in definitions {
+            for place in taint::places(definition) {
+                refused.push(format!("{kind}.{name}.{place} holds a secret, which may not stand there"));
+            }
+        }
+    }
+    for (name, definition) in &model.configs {
+        for place in taint::places(definition).iter().filter(|place| *place != "content") {
+            refused.push(format!("configs.{name}.{place} holds a secret, which may not stand there"));
+        }
+    }
+    refused
+}
+
+fn refused_in_service(name: &str, service: &Json, extension: &Extension) -> Vec<String> {
+    let mut refused = Vec::new();
+    match service_extension(service) {
+        Err(mistake) => refused.push(format!("services.{name}.{mistake}")),
+        Ok(ServiceExtension { reload: Some(reload) }) if reload != WATCH && !is_signal(&reload) => {
+            refused.push(format!("services.{name}.x-moorline.reload: `{reload}` is neither a signal nor `{WATCH}`"));
+        }
+        Ok(_) => {}
+    }
+    match service.get("image").and_then(Json::as_str) {
+        None => refused.push(format!("services.{name} has no image; hosts pull, they do not build")),
+        Some(image) if is_floating(image) && extension.images != Some(Images::Floating) => refused.push(format!(
+            "services.{name}.image: `{}` has no fixed tag; name one, or set `x-moorline.images: floating`",
+            taint::readable(image)
+        )),
+        Some(_) => {}
+    }
+    for place in taint::places(service) {
+        let in_environment = place.starts_with("environment.");
+        if !in_environment {
+            refused.push(format!("services.{name}.{place} holds a secret, which may not stand there"));
+        } else if extension.secrets == Some(SecretsRule::FilesOnly) {
+            refused.push(format!("services.{name}.{place} holds a secret; this stack says `secrets: files-only`"));
+        }
+    }
+    refused
+}
+
+/// `SIGHUP`, `SIGUSR1` and the like: a name, so that it can be nothing but a signal in an argument.
+fn is_signal(text: &str) -> bool {
+    text.strip_prefix("SIG").is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    })
+}
+
+/// Whether an image reference names something that moves: no tag and no digest, or `latest`.
+pub fn is_floating(image: &str) -> bool {
+    if image.contains('@') {
+        return false;
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    match last.split_once(':') {
+        None => true,
+        Some((_, tag)) => tag == "latest" || tag.is_empty(),
+    }
+}
+
+/// The secrets that a stack puts into the environment of a container, as (service, variable).
+pub fn exposed(model: &Model) -> Vec<(String, String)> {
+    let in_service = |(name, service): (&String, &Json)| {
+        let places = taint::places(service);
+        let variables = places.iter().filter_map(|place| place.strip_prefix("environment."));
+        variables.map(|variable| (name.clone(), variable.to_owned())).collect::<Vec<_>>()
+    };
+    model.services.iter().flat_map(in_service).collect()
+}
+
+/// The images of a model.
+pub fn images(model: &Model) -> BTreeSet<String> {
+    model.services.values().filter_map(|service| Some(service.get("image")?.as_str()?.to_owned())).collect()
+}
+
+/// How many containers a service should have. Compose leaves `scale: 0` out of nothing: it means none.
+pub fn replicas(service: &Json) -> usize {
+    let stated = service.get("scale").or_else(|| service.pointer("/deploy/replicas"));
+    stated.and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
+}
+
+/// What differs between two definitions: (field, from, to), as far down as both sides are mappings.
+pub fn differences(before: &Json, after: &Json) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    compare(before, after, &mut Vec::new(), &mut found);
+    found
+}
+
+fn compare(before: &Json, after: &Json, path: &mut Vec<String>, found: &mut Vec<(String, String, String)>) {
+    match (before, after) {
+        (Json::Object(one), Json::Object(two)) => {
+            let names: BTreeSet<_> = one.keys().chain(two.keys()).collect();
+            for name in names {
+                path.push(name.clone());
+                compare(one.get(name).unwrap_or(&Json::Null), two.get(name).unwrap_or(&Json::Null), path, found);
+                path.pop();
+            }
+        }
+        _ if before != after => found.push((path.join("."), shown(before, path), shown(after, path))),
+        _ => {}
+    }
+}
+
+/// Values of an environment may be confidential even when they come from `vars`; everything else may be shown.
+fn shown(value: &Json, path: &[String]) -> String {
+    let text = match value {
+        Json::Null => return "(none)".into(),
+        Json::String(text) => taint::readable(text),
+        other => taint::readable(&other.to_string()),
+    };
+    let hidden = path.first().is_some_and(|field| field == "environment") && !text.starts_with("(secret ");
+    match hidden {
+        true => "(set)".into(),
+        false if text.chars().count() > 80 => text.chars().take(79).chain(['…']).collect(),
+        false => text,
+    }
+}
+
+/// Services by what must be handled together with them: dependants with `restart: true`, and those that live in the
+/// namespace of another service (COMPOSE.md, T16).
+pub fn followers(model: &Model) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut followers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (name, service) in &model.services {
+        for leader in leaders(service) {
+            followers.entry(leader).or_default().insert(name);
+        }
+    }
+    followers
+}
+
+fn leaders(service: &Json) -> Vec<&str> {
+    let restarting = service.get("depends_on").and_then(Json::as_object).into_iter().flatten();
+    let restarting = restarting
+        .filter(|(_, dependency)| dependency.get("restart") == Some(&Json::Bool(true)))
+        .map(|(leader, _)| leader.as_str());
+    let namespaces = ["network_mode", "ipc", "pid"];
+    let sharing = namespaces.into_iter().filter_map(|field| service.get(field)?.as_str()?.strip_prefix("service:"));
+    let volumes = service.get("volumes_from").and_then(Json::as_array).into_iter().flatten();
+    let volumes = volumes.filter_map(|from| from.as_str()?.split(':').next());
+    restarting.chain(sharing).chain(volumes).collect()
+}
+
+fn dependencies(service: &Json) -> Vec<&str> {
+    let stated = service.get("depends_on").and_then(Json::as_object).into_iter().flatten();
+    let stated = stated.map(|(name, _)| name.as_str());
+    stated.chain(leaders(service)).collect()
+}
+
+/// The chosen services in waves: each after everything that it depends on, followers in the wave of their leader.
+pub fn waves(model: &Model, chosen: &BTreeSet<String>) -> Vec<BTreeSet<String>> {
+    let mut level: BTreeMap<&str, usize> = model.services.keys().map(|name| (name.as_str(), 0)).collect();
+    // Compose refuses cycles, so this settles after at most one round per service; the bound is for a model that
+    // did not come from Compose.
+    for _ in 0..=model.services.len() {
+        let mut moved = false;
+        for (name, service) in &model.services {
+            let deepest = dependencies(service).iter().filter_map(|on| level.get(on)).max().copied();
+            if let Some(needed) = deepest.map(|deepest| deepest + 1)
+                && level[name.as_str()] < needed
+            {
+                level.insert(name, needed);
+                moved = true;
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    let followers = followers(model);
+    let mut waves: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for name in chosen {
+        // A follower goes with the earliest chosen service that it follows: both in one call.
+        let own = level.get(name.as_str()).copied().unwrap_or(0);
+        let with = followers.iter().filter(|(leader, who)| chosen.contains(**leader) && who.contains(name.as_str()));
+        let wave = with.filter_map(|(leader, _)| level.get(leader)).min().copied().unwrap_or(own);
+        waves.entry(wave).or_default().insert(name.clone());
+    }
+    waves.into_values().collect()
+}
+
+/// The chosen services, and whatever must follow them, with the service that each one follows.
+pub fn with_followers(model: &Model, chosen: BTreeSet<String>) -> (BTreeSet<String>, BTreeMap<String, String>) {
+    let followers = followers(model);
+    let mut all = chosen;
+    let mut reasons = BTreeMap::new();
+    loop {
+        let next: Vec<(String, String)> = all
+            .iter()
+            .flat_map(|leader| followers.get(leader.as_str()).into_iter().flatten().map(move |who| (who, leader)))
+            .filter(|(who, _)| !all.contains(**who))
+            .map(|(who, leader)| ((*who).to_owned(), leader.clone()))
+            .collect();
+        if next.is_empty() {
+            return (all, reasons);
+        }
+        for (who, leader) in next {
+            all.insert(who.clone());
+            reasons.entry(who).or_insert(leader);
+        }
+    }
+}
+
+/// The override file: digest labels, and secrets and configs that become files in memory.
+pub fn override_file(
+    labels: &BTreeMap<String, String>,
+    secrets: &BTreeMap<String, String>,
+    configs: &BTreeMap<String, String>,
+) -> String {
+    let mut text = String::from("# Written by moorline; changes are undone. See `moorline plan`.\n");
+    let quoted = |value: &str| Json::String(value.to_owned()).to_string();
+    if !labels.is_empty() {
+        text.push_str("services:\n");
+        for (service, digest) in labels {
+            text.push_str(&format!("  {}:\n    labels:\n      {CONTENT_LABEL}: {}\n", quoted(service), quoted(digest)));
+        }
+    }
+    for (kind, files) in [("secrets", secrets), ("configs", configs)] {
+        if !files.is_empty() {
+            text.push_str(&format!("{kind}:\n"));
+            for (name, path) in files {
+                text.push_str(&format!("  {}: !override\n    file: {}\n", quoted(name), quoted(path)));
+            }
+        }
+    }
+    if labels.is_empty() && secrets.is_empty() && configs.is_empty() {
+        text.push_str("{}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn model(services: Json) -> Model {
+        Model { services: serde_json::from_value(services).unwrap(), ..Model::default() }
+    }
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn paths_move_from_the_staging_directory_to_the_stack_directory_and_nothing_else_does() {
+        let yaml =
+            b"services:\n  a:\n    command: [echo, $$HOME]\n    volumes: [{source: /s/x/conf}, {source: /s/xy}]\n";
+        let model = read_model(yaml, "/s/x", "/var/x").unwrap();
+        let volumes = json!([{"source": "/var/x/conf"}, {"source": "/s/xy"}]);
+        assert_eq!(model.services["a"], json!({"command": ["echo", "$HOME"], "volumes": volumes}));
+    }
+
+    #[test]
+    fn waves_follow_dependencies_and_keep_followers_with_their_leader() {
+        let model = model(json!({
+            "db": {}, "app": {"depends_on": {"db": {"condition": "service_healthy"}}},
+            "vpn": {}, "inside": {"network_mode": "service:vpn"},
+            "proxy": {"depends_on": {"app": {"restart": true}}},
+        }));
+        let all = set(&["app", "db", "inside", "proxy", "vpn"]);
+        assert_eq!(waves(&model, &all), [set(&["db", "inside", "vpn"]), set(&["app", "proxy"])]);
+        assert_eq!(waves(&model, &set(&["proxy"])), [set(&["proxy"])]);
+    }
+
+    #[test]
+    fn followers_join_with_the_reason() {
+        let model = model(json!({"vpn": {}, "a": {"network_mode": "service:vpn"}, "b": {"pid": "service:a"}}));
+        let (all, reasons) = with_followers(&model, set(&["vpn"]));
+        assert_eq!(all, set(&["a", "b", "vpn"]));
+        assert_eq!(reasons["b"], "a");
+    }
+
+    #[test]
+    fn floating_references_are_known() {
+        for image in ["nginx", "nginx:latest", "registry:5000/nginx", "registry:5000/a/nginx:latest"] {
+            assert!(is_floating(image), "{image}");
+        }
+        for image in ["nginx:1.27", "registry:5000/a/nginx:1", "nginx@sha256:00", "nginx:latest@sha256:00"] {
+            assert!(!is_floating(image), "{image}");
+        }
+    }
+
+    #[test]
+    fn differences_name_the_field_and_hide_values_of_the_environment() {
+        let before = json!({"image": "a:1", "environment": {"MODE": "one"}, "ports": [1]});
+        let after = json!({"image": "a:2", "environment": {"MODE": "two"}, "ports": [1]});
+        let found = differences(&before, &after);
+        assert_eq!(
+            found,
+            [("environment.MODE".into(), "(set)".into(), "(set)".into()), ("image".into(), "a:1".into(), "a:2".into()),]
+        );
+    }
+
+    #[test]
+    fn secrets_are_refused_where_they_would_be_seen() {
+        let mark = "__moorline_secret_A_0123456789ab__";
+        let mut model = model(json!({
+            "a": {"image": "a:1", "command": [mark], "environment": {"OK": mark}, "labels": {"x": mark}},
+        }));
+        assert_eq!(refusals(&model).len(), 2);
+        model.extension = json!({"secrets": "files-only"});
+        assert_eq!(refusals(&model).len(), 3);
+        assert_eq!(exposed(&model), [("a".to_owned(), "OK".to_owned())]);
+    }
+
+    #[test]
+    fn an_unknown_key_of_x_moorline_is_a_mistake() {
+        let mut model = model(json!({"a": {"image": "a:1"}}));
+        model.extension = json!({"deplyo": {}});
+        assert!(refusals(&model)[0].contains("deplyo"));
+    }
+
+    #[test]
+    fn the_override_file_quotes_what_it_is_given() {
+        let labels = [("web".to_owned(), "abc".to_owned())].into();
+        let secrets = [("db_password".to_owned(), "/run/x".to_owned())].into();
+        let text = override_file(&labels, &secrets, &BTreeMap::new());
+        assert!(text.contains("  \"web\":\n    labels:\n      moorline.content: \"abc\"\n"), "{text}");
+        assert!(text.contains("  \"db_password\": !override\n    file: \"/run/x\"\n"), "{text}");
+    }
+}

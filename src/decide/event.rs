@@ -1,0 +1,231 @@
+//! Every line that moorline logs, in one place: name, level, sentence, fields.
+//!
+//! Error: a person must move. Warning: the next run may mend it. Info: something changed or ended.
+//! Debug: something was looked at. A field never holds content, a URL with a password or a push token.
+
+use crate::decide::fault::{Fault, Mover};
+use crate::model::report::RunEnd;
+use crate::model::{Report, Revision, Step, Verdict};
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "`Event::message` says what each field is")]
+pub enum Event {
+    /// A service of ours is ready.
+    ServiceStarted { verb: &'static str, host: String },
+    /// A service of ours ends because it was asked to.
+    ServiceStopped { verb: &'static str },
+    /// The courier fetched a new tip.
+    TipFetched { revision: Revision },
+    /// The courier could not fetch.
+    FetchFailed { fault: Box<Fault> },
+    /// The courier reaches the git server again.
+    FetchRecovered { failures: u32 },
+    /// A run began; debug, since a converged run logs one line.
+    RunBegan { run: String, occasion: String },
+    /// New revisions were verified and the anchor moved.
+    RevisionVerified { run: String, revision: Revision, signer: String, count: usize },
+    /// A revision was refused.
+    RevisionRefused { run: String, fault: Box<Fault> },
+    /// A plan with at least one step was made.
+    PlanMade { run: String, revision: Option<Revision>, steps: usize },
+    /// A step ended.
+    StepEnded { run: String, step: Step, verdict: Verdict, elapsed_ms: u64 },
+    /// A run ended.
+    RunEnded { report: Box<Report> },
+    /// A report could not be written.
+    ReportLost { run: String, fault: Box<Fault> },
+    /// A person holds this host.
+    HoldSet { owner: String, reason: String, until: String },
+    /// A person released this host.
+    HoldReleased { owner: String },
+    /// A person moved the anchor.
+    AnchorMoved { owner: String, reason: String, from: String, revision: Revision },
+    /// Kuma has accepted a message.
+    PushSent { monitor: String },
+    /// Kuma has not accepted a message; it is kept.
+    PushFailed { monitor: String, fault: Box<Fault> },
+}
+
+/// How loud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// A person must move.
+    Error,
+    /// The next run may mend it.
+    Warning,
+    /// Something changed or ended.
+    Info,
+    /// Something was looked at.
+    Debug,
+}
+
+impl Event {
+    /// `<noun>-<past verb>`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::ServiceStarted { .. } => "service-started",
+            Event::ServiceStopped { .. } => "service-stopped",
+            Event::TipFetched { .. } => "tip-fetched",
+            Event::FetchFailed { .. } => "fetch-failed",
+            Event::FetchRecovered { .. } => "fetch-recovered",
+            Event::RunBegan { .. } => "run-began",
+            Event::RevisionVerified { .. } => "revision-verified",
+            Event::RevisionRefused { .. } => "revision-refused",
+            Event::PlanMade { .. } => "plan-made",
+            Event::StepEnded { verdict: Verdict::Done, .. } => "step-done",
+            Event::StepEnded { verdict: Verdict::Failed { .. }, .. } => "step-failed",
+            Event::StepEnded { verdict: Verdict::Skipped { .. }, .. } => "step-skipped",
+            Event::RunEnded { .. } => "run-ended",
+            Event::ReportLost { .. } => "report-lost",
+            Event::HoldSet { .. } => "hold-set",
+            Event::HoldReleased { .. } => "hold-released",
+            Event::AnchorMoved { .. } => "anchor-moved",
+            Event::PushSent { .. } => "push-sent",
+            Event::PushFailed { .. } => "push-failed",
+        }
+    }
+
+    /// How loud it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Event::FetchFailed { fault } | Event::PushFailed { fault, .. } => match fault.code.mover() {
+                Mover::NextRun => Level::Warning,
+                Mover::Person => Level::Error,
+            },
+            Event::RevisionRefused { .. } | Event::ReportLost { .. } => Level::Error,
+            Event::StepEnded { verdict, .. } => match verdict {
+                Verdict::Done => Level::Info,
+                Verdict::Failed { .. } | Verdict::Skipped { .. } => Level::Warning,
+            },
+            Event::RunEnded { report } => match report.end {
+                RunEnd::Converged | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => Level::Info,
+                RunEnd::Degraded => Level::Error,
+                RunEnd::Faulted => match &report.fault {
+                    Some(fault) if fault.mover == "next-run" => Level::Warning,
+                    _ => Level::Error,
+                },
+            },
+            Event::RunBegan { .. } | Event::PushSent { .. } => Level::Debug,
+            _ => Level::Info,
+        }
+    }
+
+    /// One sentence.
+    pub fn message(&self) -> String {
+        match self {
+            Event::ServiceStarted { verb, host } => format!("{verb} started for {host}"),
+            Event::ServiceStopped { verb } => format!("{verb} stopped"),
+            Event::TipFetched { revision } => format!("tip fetched: {}", revision.short()),
+            Event::FetchFailed { fault } => format!("fetch failed: {}", one_line(fault)),
+            Event::FetchRecovered { failures } => format!("fetch works again after {failures} failures"),
+            Event::RunBegan { occasion, .. } => format!("run began: {occasion}"),
+            Event::RevisionVerified { revision, signer, count, .. } => {
+                format!("revision verified: {} by {signer}, {count} new", revision.short())
+            }
+            Event::RevisionRefused { fault, .. } => format!("revision refused: {}", one_line(fault)),
+            Event::PlanMade { revision, steps, .. } => match revision {
+                Some(revision) => format!("plan made: {steps} steps to {}", revision.short()),
+                None => format!("plan made: {steps} steps"),
+            },
+            Event::StepEnded { step, verdict, elapsed_ms, .. } => match verdict {
+                Verdict::Done => format!("step done: {step}, {elapsed_ms} ms"),
+                Verdict::Failed { because, .. } => format!("step failed: {step}: {}", because.join(": ")),
+                Verdict::Skipped { because } => format!("step skipped: {step}: {because}"),
+            },
+            Event::RunEnded { report } => format!("run ended: {}", report.summary),
+            Event::ReportLost { fault, .. } => format!("report lost: {}", one_line(fault)),
+            Event::HoldSet { owner, reason, until } => format!("hold set by {owner} until {until}: {reason}"),
+            Event::HoldReleased { owner } => format!("hold released by {owner}"),
+            Event::AnchorMoved { owner, reason, from, revision } => {
+                format!("anchor moved by {owner} from {from} to {revision}: {reason}")
+            }
+            Event::PushSent { monitor } => format!("push sent: {monitor}"),
+            Event::PushFailed { monitor, fault } => format!("push failed: {monitor}: {}", one_line(fault)),
+        }
+    }
+
+    /// The fields, in the spelling of JSON; the journal writes them in upper case.
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        let mut fields = vec![("event", self.name().to_owned())];
+        match self {
+            Event::ServiceStarted { host, .. } => fields.push(("host", host.clone())),
+            Event::TipFetched { revision } => fields.push(("revision", revision.to_string())),
+            Event::FetchFailed { fault } => fault_fields(&mut fields, fault),
+            Event::FetchRecovered { failures } => fields.push(("failures", failures.to_string())),
+            Event::RunBegan { run, occasion } => {
+                fields.push(("run", run.clone()));
+                fields.push(("occasion", occasion.clone()));
+            }
+            Event::RevisionVerified { run, revision, signer, count } => {
+                fields.push(("run", run.clone()));
+                fields.push(("revision", revision.to_string()));
+                fields.push(("signer", signer.clone()));
+                fields.push(("count", count.to_string()));
+            }
+            Event::RevisionRefused { run, fault } | Event::ReportLost { run, fault } => {
+                fields.push(("run", run.clone()));
+                fault_fields(&mut fields, fault);
+            }
+            Event::PlanMade { run, revision, steps } => {
+                fields.push(("run", run.clone()));
+                if let Some(revision) = revision {
+                    fields.push(("revision", revision.to_string()));
+                }
+                fields.push(("steps", steps.to_string()));
+            }
+            Event::StepEnded { run, step, elapsed_ms, .. } => {
+                fields.push(("run", run.clone()));
+                fields.push(("stack", step.stack.clone()));
+                fields.push(("step", step.action.verb().to_owned()));
+                fields.push(("elapsed_ms", elapsed_ms.to_string()));
+            }
+            Event::RunEnded { report } => {
+                fields.push(("run", report.run.clone()));
+                if let Some(revision) = &report.revision {
+                    fields.push(("revision", revision.to_string()));
+                }
+                if let Some(fault) = &report.fault {
+                    fields.push(("fault", fault.code.clone()));
+                    fields.push(("mover", fault.mover.clone()));
+                }
+                fields.push(("steps", report.outcomes.len().to_string()));
+                let elapsed = report.ended.duration_since(report.began).as_millis();
+                fields.push(("elapsed_ms", elapsed.to_string()));
+                fields.push(("message_id", "5d1c54e0f1b94c7b9a6a3f0e6d1d2b71".to_owned()));
+            }
+            Event::HoldSet { owner, reason, until } => {
+                fields.push(("owner", owner.clone()));
+                fields.push(("hold", reason.clone()));
+                fields.push(("until", until.clone()));
+            }
+            Event::HoldReleased { owner } => fields.push(("owner", owner.clone())),
+            Event::AnchorMoved { owner, reason, from, revision } => {
+                fields.push(("owner", owner.clone()));
+                fields.push(("reason", reason.clone()));
+                fields.push(("from", from.clone()));
+                fields.push(("revision", revision.to_string()));
+            }
+            Event::PushSent { monitor } => fields.push(("monitor", monitor.clone())),
+            Event::PushFailed { monitor, fault } => {
+                fields.push(("monitor", monitor.clone()));
+                fault_fields(&mut fields, fault);
+            }
+            Event::ServiceStopped { .. } => {}
+        }
+        fields
+    }
+}
+
+fn fault_fields(fields: &mut Vec<(&'static str, String)>, fault: &Fault) {
+    fields.push(("fault", fault.code.name().to_owned()));
+    fields.push(("mover", fault.code.mover().to_string()));
+}
+
+/// A fault on one line: the sentence and its first cause.
+fn one_line(fault: &Fault) -> String {
+    match fault.because.first() {
+        Some(cause) => format!("{}: {cause}", fault.sentence),
+        None => fault.sentence.clone(),
+    }
+}

@@ -1,0 +1,138 @@
+//! Names what is wrong in the repository, with its place, so that a person can mend all of it at once.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use crate::decide::fault::{Code, Fault};
+use crate::model::tree::{File, Tree};
+
+/// Our own files are small; anything larger is a mistake or an attack (TRUST.md 3.5).
+const LARGEST: usize = 64 * 1024;
+/// Something in the repository that must be changed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// Path in the repository.
+    pub path: String,
+    /// The line, from 1, where one can be named.
+    pub line: Option<usize>,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+impl Mistake {
+    /// A mistake in a file as a whole.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), line: None, text: text.into() }
+    }
+
+    /// A mistake at a line.
+    pub fn at(path: impl Into<String>, line: Option<usize>, text: impl Into<String>) -> Self {
+        Self { path: path.into(), line, text: text.into() }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.path, self.text),
+            None => write!(f, "{}: {}", self.path, self.text),
+        }
+    }
+}
+
+/// Reads one of our own files, or says where it is wrong.
+pub fn yaml<T: DeserializeOwned>(tree: &Tree, path: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    let Some(file) = tree.get(path) else {
+        mistakes.push(Mistake::new(path, "this file is missing"));
+        return None;
+    };
+    let text = text_of(file, path, mistakes)?;
+    match serde_yaml::from_str(text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            mistakes.push(yaml_mistake(path, &error));
+            None
+        }
+    }
+}
+
+/// The text of one of our own files, if it is text and small.
+pub fn text_of<'a>(file: &'a File, path: &str, mistakes: &mut Vec<Mistake>) -> Option<&'a str> {
+    if file.bytes.len() > LARGEST {
+        mistakes.push(Mistake::new(path, format!("is larger than {} KiB", LARGEST / 1024)));
+        return None;
+    }
+    match file.text() {
+        Ok(text) => Some(text),
+        Err(error) => {
+            let line = file.bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            mistakes.push(Mistake::at(path, Some(line), "is not UTF-8 text"));
+            None
+        }
+    }
+}
+
+/// What a YAML reader has to say, with our own words for the place.
+pub fn yaml_mistake(path: &str, error: &serde_yaml::Error) -> Mistake {
+    let line = error.location().map(|location| location.line());
+    let message = error.to_string();
+    // The library adds the place to its message; ours stands in front.
+    let text = message.split(" at line ").next().unwrap_or(&message).to_owned();
+    Mistake::at(path, line, text)
+}
+
+/// The first line that holds `word` as a whole word and is not a comment.
+pub fn line_of(tree: &Tree, path: &str, word: &str) -> Option<usize> {
+    line_in(tree.get(path)?.text().ok()?, word)
+}
+
+/// The first line of a text that holds `word` as a whole word and is not a comment.
+pub fn line_in(text: &str, word: &str) -> Option<usize> {
+    let is_part = |character: char| character.is_alphanumeric() || "_-.".contains(character);
+    let holds = |line: &str| {
+        line.match_indices(word).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            let after = line[at + word.len()..].chars().next();
+            !before.is_some_and(is_part) && !after.is_some_and(is_part)
+        })
+    };
+    let found = text.lines().position(|line| !line.trim_start().starts_with('#') && holds(line));
+    found.map(|index| index + 1)
+}
+
+/// ` (did you mean ...?)` when one of the known names is close.
+pub fn meant(name: &str, known: &[&str]) -> String {
+    let closest = known.iter().map(|candidate| (distance(name, candidate), candidate)).min();
+    match closest {
+        Some((away, candidate)) if away <= 2 => format!(" (did you mean `{candidate}`?)"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters must change.
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, left) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, right) in two.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != *right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[two.len()]
+}
+
+/// The fault of a repository with mistakes: all of them, with their places.
+pub fn spec_invalid(mistakes: Vec<Mistake>, what: &str) -> Fault {
+    let count = match mistakes.len() {
+        1 => "1 mistake".to_owned(),
+        more => format!("{more} mistakes"),
+    };
+    let mut fault = Fault::new(Code::SpecInvalid, format!("{count} in {what}"));
+    fault.places = mistakes.iter().map(Mistake::to_string).collect();
+    fault.hint("`moorline check` finds these before you merge")
+}

@@ -1,0 +1,270 @@
+//! Decides what to do, and says why. Asks nothing, changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+
+use crate::decide::compose;
+use crate::model::ledger::Begun;
+use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, State, Step};
+
+/// Everything that a plan is made from, besides what should be and what is.
+#[derive(Debug, Clone, Default)]
+pub struct Circumstances<'a> {
+    /// What was last applied, by stack.
+    pub applied: Option<&'a BTreeMap<String, Applied>>,
+    /// The inputs that stand in each stack's directory.
+    pub attempted: Option<&'a BTreeMap<String, String>>,
+    /// What unfinished deploys may have left behind, by stack.
+    pub begun: Option<&'a BTreeMap<String, Begun>>,
+    /// The images that are not on this host.
+    pub missing_images: BTreeSet<String>,
+    /// The stacks whose files in memory are gone.
+    pub without_memory: BTreeSet<String>,
+    /// The version of the Compose plugin.
+    pub plugin: String,
+}
+
+/// The plan that takes a host from what is to what should be. Empty when they agree.
+pub fn plan(desired: &Desired, observed: &Observed, circumstances: &Circumstances<'_>) -> Plan {
+    let none = BTreeMap::new();
+    let applied = circumstances.applied.unwrap_or(&none);
+    let mut steps = Vec::new();
+    let mut acts = Vec::new();
+    for stack in &desired.stacks {
+        let stack_steps = plan_stack(stack, applied.get(&stack.name), observed, circumstances);
+        if !stack_steps.is_empty() {
+            // All images first: nothing that runs is touched when one of them cannot be had.
+            for pull in pulls(stack, &circumstances.missing_images) {
+                // Two stacks may use one image.
+                if !steps.iter().any(|step: &Step| step.action == pull.action) {
+                    steps.push(pull);
+                }
+            }
+        }
+        acts.extend(stack_steps);
+    }
+    let declared: BTreeSet<&str> = desired.stacks.iter().map(|stack| stack.name.as_str()).collect();
+    let begun = circumstances.begun.into_iter().flat_map(BTreeMap::keys);
+    let ours: BTreeSet<&String> = applied.keys().chain(begun).collect();
+    for name in ours.into_iter().filter(|name| !declared.contains(name.as_str())) {
+        acts.push(step(name, Action::Down, vec![Cause::StackNotDeclared]));
+    }
+    steps.extend(acts);
+    Plan { steps }
+}
+
+/// Whether a stack is as the last run left it, as far as its inputs and its containers tell. Then nothing about it
+/// needs to be rendered, resolved or compared.
+pub fn is_settled(digest: &str, applied: Option<&Applied>, observed: &Observed, stack: &str, plugin: &str) -> bool {
+    applied.is_some_and(|applied| {
+        applied.digest == digest && applied.plugin == plugin && applied.snapshot == observed.snapshot(stack)
+    })
+}
+
+fn pulls(stack: &DesiredStack, missing: &BTreeSet<String>) -> Vec<Step> {
+    let images = compose::images(&stack.model);
+    let pull = |image: &String| step(&stack.name, Action::Pull { image: image.clone() }, vec![Cause::ImageMissing]);
+    images.intersection(missing).map(pull).collect()
+}
+
+fn plan_stack(
+    stack: &DesiredStack,
+    applied: Option<&Applied>,
+    observed: &Observed,
+    circumstances: &Circumstances<'_>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let write_causes = write_causes(stack, applied, circumstances);
+    if !write_causes.is_empty() {
+        steps.push(step(&stack.name, Action::Write { files: stack.files.len() }, write_causes));
+    }
+    let mut causes = service_causes(stack, applied, observed, circumstances);
+    let unfinished = circumstances.begun.is_some_and(|begun| begun.contains_key(&stack.name));
+    let signals = signals(stack, applied, &causes, unfinished);
+    let chosen: BTreeSet<String> = causes.keys().cloned().collect();
+    let (all, reasons) = compose::with_followers(&stack.model, chosen);
+    for (service, on) in reasons {
+        causes.entry(service.clone()).or_default().push(Cause::DependsOn { service, on });
+    }
+    let begun = circumstances.begun.and_then(|begun| begun.get(&stack.name));
+    let shared = shared_causes(stack, applied, begun);
+    let running: Vec<String> = stack.model.services.keys().cloned().collect();
+    if shared.is_empty() {
+        for wave in compose::waves(&stack.model, &all) {
+            let services: Vec<String> = wave.into_iter().collect();
+            let causes = services.iter().flat_map(|service| causes[service].clone()).collect();
+            steps.push(step(&stack.name, Action::Up { services: services.clone() }, causes));
+            steps.push(gate(stack, services));
+        }
+    } else {
+        let causes = shared.into_iter().chain(causes.into_values().flatten()).collect();
+        steps.push(step(&stack.name, Action::UpWhole, causes));
+        steps.push(gate(stack, running));
+    }
+    for (service, signal) in signals {
+        let causes = vec![Cause::ContentChanged { service: service.clone() }];
+        steps.push(step(&stack.name, Action::Signal { services: vec![service], signal }, causes));
+    }
+    let gone = services_to_remove(stack, applied, begun, observed);
+    if !gone.is_empty() {
+        let causes = gone.iter().map(|service| Cause::ServiceNotDeclared { service: service.clone() }).collect();
+        steps.push(step(&stack.name, Action::Remove { services: gone }, causes));
+    }
+    steps
+}
+
+fn step(stack: &str, action: Action, causes: Vec<Cause>) -> Step {
+    Step { stack: stack.to_owned(), action, causes }
+}
+
+fn gate(stack: &DesiredStack, services: Vec<String>) -> Step {
+    let action = Action::Gate { services, timeout: stack.health_timeout };
+    step(&stack.name, action, vec![Cause::AfterUp])
+}
+
+fn write_causes(stack: &DesiredStack, applied: Option<&Applied>, circumstances: &Circumstances<'_>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let written = circumstances.attempted.and_then(|attempted| attempted.get(&stack.name));
+    match applied {
+        None => causes.push(Cause::NewStack),
+        Some(applied) if applied.digest != stack.digest => causes.push(Cause::InputsChanged),
+        Some(_) if written != Some(&stack.digest) => causes.push(Cause::OtherInputsWritten),
+        Some(_) => {}
+    }
+    if circumstances.without_memory.contains(&stack.name) && applied.is_some() {
+        causes.push(Cause::MemoryEmpty);
+    }
+    causes
+}
+
+/// Why each service must be brought up; services that are as they should be are absent.
+fn service_causes(
+    stack: &DesiredStack,
+    applied: Option<&Applied>,
+    observed: &Observed,
+    circumstances: &Circumstances<'_>,
+) -> BTreeMap<String, Vec<Cause>> {
+    let mut all = BTreeMap::new();
+    for (service, definition) in &stack.model.services {
+        let mut causes = Vec::new();
+        let containers: Vec<&Container> =
+            observed.of(&stack.name).filter(|container| &container.service == service).collect();
+        if containers.len() < compose::replicas(definition) {
+            causes.push(Cause::NoContainer { service: service.clone() });
+        }
+        if let Some(applied) = applied {
+            causes.extend(changes(service, definition, stack, applied));
+            if causes.is_empty() {
+                causes.extend(drift(service, &containers, applied));
+            }
+            if applied.plugin != circumstances.plugin {
+                let (from, to) = (applied.plugin.clone(), circumstances.plugin.clone());
+                causes.push(Cause::PluginChanged { from, to });
+            }
+        } else if causes.is_empty() {
+            // Containers of this project exist, but not by our hand: Compose decides whether they fit.
+            causes.push(Cause::NewStack);
+        }
+        causes.dedup();
+        if !causes.is_empty() {
+            all.insert(service.clone(), causes);
+        }
+    }
+    all
+}
+
+fn changes(service: &str, definition: &Json, stack: &DesiredStack, applied: &Applied) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    match applied.model.services.get(service) {
+        None => causes.push(Cause::NoContainer { service: service.to_owned() }),
+        Some(before) => {
+            for (field, from, to) in compose::differences(before, definition) {
+                causes.push(Cause::FieldChanged { service: service.to_owned(), field, from, to });
+            }
+        }
+    }
+    if applied.content.get(service) != stack.content.get(service) {
+        causes.push(Cause::ContentChanged { service: service.to_owned() });
+    }
+    causes.dedup();
+    causes
+}
+
+/// What is not as the last run left it.
+fn drift(service: &str, containers: &[&Container], applied: &Applied) -> Vec<Cause> {
+    let before: Vec<&Container> = applied.snapshot.iter().filter(|container| container.service == service).collect();
+    let mut causes = Vec::new();
+    let mut found = |found: String| causes.push(Cause::Drifted { service: service.to_owned(), found });
+    for was in &before {
+        match containers.iter().find(|is| is.id == was.id) {
+            None => found(format!("without {}", was.name)),
+            // Running again and restarting are the engine's own doing.
+            Some(is) if is.state != was.state && is.state != State::Running => found(is.state.to_string()),
+            Some(is) if is.name != was.name => found(format!("renamed to {}", is.name)),
+            Some(is) if is.networks != was.networks => found("on other networks".into()),
+            Some(_) => {}
+        }
+    }
+    for is in containers.iter().filter(|is| !before.iter().any(|was| was.id == is.id)) {
+        found(format!("with {}, which is not ours", is.name));
+    }
+    causes
+}
+
+/// Signals for services whose mounted files changed and that get no new container anyway.
+fn signals(
+    stack: &DesiredStack,
+    applied: Option<&Applied>,
+    recreated: &BTreeMap<String, Vec<Cause>>,
+    unfinished: bool,
+) -> Vec<(String, String)> {
+    let Some(applied) = applied else {
+        return Vec::new();
+    };
+    let signal = |(service, digest): (&String, &String)| {
+        // Its container is the old one, but an unfinished deploy may have made it read other files.
+        let changed = unfinished || applied.reloads.get(service) != Some(digest);
+        let changed = changed && !recreated.contains_key(service);
+        let rule = compose::service_extension(stack.model.services.get(service)?).ok()?.reload?;
+        // A service that watches its files needs to be told nothing.
+        (changed && rule != compose::WATCH).then(|| (service.clone(), rule))
+    };
+    stack.reloads.iter().filter_map(signal).collect()
+}
+
+fn shared_causes(stack: &DesiredStack, applied: Option<&Applied>, begun: Option<&Begun>) -> Vec<Cause> {
+    let before = [
+        applied.map(|applied| (&applied.model.networks, &applied.model.volumes)),
+        begun.map(|begun| (&begun.networks, &begun.volumes)),
+    ];
+    let mut causes = Vec::new();
+    for (networks, volumes) in before.into_iter().flatten() {
+        for (kind, before, after) in
+            [("networks", networks, &stack.model.networks), ("volumes", volumes, &stack.model.volumes)]
+        {
+            // A new or dropped definition needs no care: Compose creates what is used and removes nothing.
+            for (name, definition) in before {
+                if after.get(name).is_some_and(|now| now != definition) {
+                    causes.push(Cause::SharedDefinitionChanged { what: format!("{kind}.{name}") });
+                }
+            }
+        }
+    }
+    causes.dedup();
+    causes
+}
+
+/// Services that we brought up and that the stack no longer has.
+fn services_to_remove(
+    stack: &DesiredStack,
+    applied: Option<&Applied>,
+    begun: Option<&Begun>,
+    observed: &Observed,
+) -> Vec<String> {
+    let applied = applied.into_iter().flat_map(|applied| applied.model.services.keys());
+    let ours: BTreeSet<&String> = applied.chain(begun.into_iter().flat_map(|begun| &begun.services)).collect();
+    let gone = ours.into_iter().filter(|service| !stack.model.services.contains_key(*service));
+    let present: BTreeSet<&str> = observed.of(&stack.name).map(|container| container.service.as_str()).collect();
+    gone.filter(|service| present.contains(service.as_str())).cloned().collect()
+}

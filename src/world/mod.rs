@@ -1,0 +1,173 @@
+//! Every effect, one file per neighbour; no decisions.
+//!
+//! [`World`] is the one seam of moorline. `Real` stands behind it on a host; the tests have `Sim`, a whole host in
+//! memory that can be cut at any step.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::decide::digest::DigestKey;
+use crate::decide::event::Event;
+use crate::decide::fault::Fault;
+use crate::decide::health::Sample;
+use crate::decide::push::Message;
+use crate::decide::sops::Identities;
+use crate::decide::trust::{History, Objects};
+use crate::model::host::Logins;
+use crate::model::{DesiredStack, Inputs, Ledger, Model, Observed, Report, Revision, Secret, Settings, Step};
+
+pub mod child;
+pub mod clock;
+pub mod compose;
+pub mod disk;
+pub mod docker;
+pub mod examine;
+pub mod fetch;
+pub mod git;
+pub mod journal;
+pub mod kuma;
+pub mod ledger;
+pub mod lock;
+pub mod memory;
+pub mod nowhere;
+pub mod outbox;
+pub mod person;
+pub mod real;
+pub mod refs;
+pub mod remote;
+pub mod secret_key;
+pub mod stack;
+pub mod stop;
+pub mod systemd;
+pub mod transport;
+pub mod watch;
+
+pub use real::Real;
+
+/// What one fetch found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// The branch has not moved.
+    Unchanged,
+    /// The branch moved; its new tip is in the repository, not verified.
+    Moved(Revision),
+}
+
+/// The Compose plugin of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// Its version, as it says itself: `2.40.3`.
+    pub version: String,
+    /// Changes whenever the file does, without starting it: version, size, time of change.
+    pub stamp: String,
+}
+
+/// Why a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The service was started.
+    Start,
+    /// The courier fetched a new tip.
+    Tip,
+    /// The time came.
+    Timer,
+    /// A person sent SIGHUP.
+    Signal,
+    /// No run: the order to stop.
+    Stop,
+}
+
+impl Occasion {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Occasion::Start => "start",
+            Occasion::Tip => "tip",
+            Occasion::Timer => "timer",
+            Occasion::Signal => "signal",
+            Occasion::Stop => "stop",
+        }
+    }
+}
+
+/// Every effect that a run can have or needs.
+///
+/// Methods do one thing to one neighbour and decide nothing. Each error is a [`Fault`] that says what was not done.
+#[allow(async_fn_in_trait, reason = "runs are generic over the world and never need a boxed or Send future")]
+pub trait World {
+    /// What this host was told before it saw the repository.
+    fn settings(&self) -> &Settings;
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// Waits, without keeping anything else from going on.
+    async fn wait(&self, time: Duration);
+    /// Whether this process was asked to stop; then no further step is begun.
+    fn stopping(&self) -> bool;
+    /// Tells the journal.
+    fn say(&self, event: Event);
+
+    /// Keeps every other run off this host for as long as the returned value lives.
+    fn lock_run(&self, verb: &str) -> Result<impl Sized, Fault>;
+    /// Waits for the next reason to run, at the latest until `timer`.
+    async fn occasion(&self, timer: Timestamp) -> Occasion;
+    /// Tells the service manager that the service is up.
+    fn service_ready(&self);
+    /// Tells the service manager how it goes.
+    fn service_status(&self, line: &str);
+
+    /// Reads the ledger; empty when there is none, a fault when it is damaged.
+    fn ledger(&self) -> Result<Ledger, Fault>;
+    /// Writes the ledger, on disk when this returns.
+    fn persist(&self, ledger: &Ledger) -> Result<(), Fault>;
+    /// Writes the report of a run.
+    fn record(&self, report: &Report) -> Result<(), Fault>;
+    /// This host's key for digests; none before the first run.
+    fn digest_key(&self) -> Result<Option<DigestKey>, Fault>;
+    /// Makes this host's key for digests.
+    fn make_digest_key(&self) -> Result<DigestKey, Fault>;
+
+    /// The tip that the courier fetched, not verified.
+    fn tip(&self) -> Result<Revision, Fault>;
+    /// The root of trust, as it stands in `/etc/moorline/allowed_signers`.
+    fn local_signers(&self) -> Result<Vec<u8>, Fault>;
+    /// The first-parent path from `tip` down to and including `until`, or to the root.
+    fn history(&self, tip: &Revision, until: Option<&Revision>) -> Result<History, Fault>;
+    /// The objects of the courier's repository, by id.
+    fn objects(&self) -> Result<impl Objects<Error = Fault>, Fault>;
+    /// This host's age identities.
+    fn identities(&self) -> Result<Identities, Fault>;
+
+    /// The Compose plugin, with its version.
+    async fn plugin(&self) -> Result<Plugin, Fault>;
+    /// The stamp of the plugin's file, without starting it.
+    fn plugin_stamp(&self, version: &str) -> Result<String, Fault>;
+    /// All containers of Compose projects.
+    async fn observe(&self) -> Result<Observed, Fault>;
+    /// Which of these stacks have no files in memory-backed storage, as after a reboot.
+    fn without_memory(&self, stacks: &[String]) -> BTreeSet<String>;
+    /// Which of these images are not on this host.
+    async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault>;
+    /// What Compose makes of these inputs, with marks instead of secrets. Needs no engine.
+    async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault>;
+    /// Carries out one step. `desired` is the stack it belongs to; absent only for `down`.
+    async fn act(&self, step: &Step, desired: Option<&DesiredStack>, logins: &Logins) -> Result<(), Fault>;
+    /// One look at the containers of these services.
+    async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault>;
+
+    /// The push URL of a monitor, as far as this host learned it since it booted. Kept in memory only.
+    fn push_url(&self, monitor: &str) -> Option<Secret<String>>;
+    /// Learns, or forgets, the push URL of a monitor.
+    fn remember_push_url(&self, monitor: &str, url: Option<&Secret<String>>);
+    /// Puts a message into the outbox.
+    fn post(&self, message: &Message) -> Result<(), Fault>;
+    /// The messages in the outbox, oldest first.
+    fn outbox(&self) -> Result<Vec<Message>, Fault>;
+    /// Sends one message; returns only when Kuma has accepted it.
+    async fn send(&self, message: &Message) -> Result<(), Fault>;
+    /// Takes a message out of the outbox.
+    fn delivered(&self, message: &Message) -> Result<(), Fault>;
+    /// Asks the git server for the followed branch.
+    async fn fetch(&self) -> Result<Fetched, Fault>;
+}

@@ -1,0 +1,17 @@
+//! Who sits at the terminal, and what they answer.
+
+use std::io::{BufRead, Write};
+
+/// The person behind sudo, if there is one; else the one who is logged in.
+#[allow(clippy::disallowed_methods, reason = "the one place that asks who sits here")]
+pub fn who_types() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| "root".into())
+}
+
+/// Asks a question; only `yes` means yes, and nobody there means no.
+pub fn agrees(question: &str) -> bool {
+    let mut answer = String::new();
+    let asked = write!(std::io::stderr().lock(), "{question}");
+    asked.is_ok() && std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+}

@@ -1,0 +1,275 @@
+//! Writes a stack's inputs into its constant directory, and removes only what was written before.
+//!
+//! Containers may own parts of that directory, so every path is resolved beneath it and never through a link: a
+//! container that plants a link must not make us write elsewhere on the host.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use sha2::{Digest, Sha256};
+
+use crate::decide::fault::{Code, Fault};
+use crate::model::{DesiredStack, Settings};
+use crate::world::disk;
+
+/// Which files of a stack's directory are ours: path and SHA-256 of the content. Their content is what stands in the
+/// repository, so the digest needs no key.
+type Manifest = BTreeMap<String, String>;
+
+/// Puts the stack's files, its `.env` and its secrets in place.
+pub fn write(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
+    let directory = settings.stack_directory(&stack.name);
+    let place = |error: io::Error| disk::unwritable(&directory, &error);
+    write_secrets(settings, stack)?;
+    fs::create_dir_all(&directory).map_err(place)?;
+    let manifest_path = manifest_path(settings, &stack.name);
+    let before = read_manifest(&manifest_path)?;
+    let after: Manifest =
+        stack.files.iter().map(|(path, file)| (path.clone(), hex::encode(Sha256::digest(&file.bytes)))).collect();
+    // Both generations are ours while we are between them: after a kill, nothing of ours is taken for a person's.
+    let mut both = before.clone();
+    both.extend(after.clone());
+    write_manifest(&manifest_path, &both)?;
+
+    let root = open_directory(&directory).map_err(place)?;
+    for (path, file) in &stack.files {
+        let mode = if file.executable { 0o755 } else { 0o644 };
+        write_beneath(&root, path, &file.bytes, mode)
+            .map_err(|error| disk::unwritable(&directory.join(path), &error))?;
+    }
+    link_env(settings, stack, &root).map_err(place)?;
+    for (path, digest) in before.iter().filter(|(path, _)| !after.contains_key(*path)) {
+        remove_beneath(&root, path, digest).map_err(|error| disk::unwritable(&directory.join(path), &error))?;
+    }
+    write_manifest(&manifest_path, &after)
+}
+
+/// Removes what was written for a stack that the host no longer has. Anything else in its directory stays.
+pub fn remove(settings: &Settings, name: &str) -> Result<(), Fault> {
+    let directory = settings.stack_directory(name);
+    let manifest_path = manifest_path(settings, name);
+    let manifest = read_manifest(&manifest_path)?;
+    if let Ok(root) = open_directory(&directory) {
+        for (path, digest) in &manifest {
+            remove_beneath(&root, path, digest).map_err(|error| disk::unwritable(&directory.join(path), &error))?;
+        }
+        // `.env` is our link; the directory goes only if nothing else is in it.
+        let _ = rustix::fs::unlinkat(&root, ".env", AtFlags::empty());
+        let _ = fs::remove_dir(&directory);
+    }
+    for path in [env_path(settings, name), manifest_path] {
+        remove_if_there(fs::remove_file(&path), &path)?;
+    }
+    let secrets = settings.run.join("secrets").join(name);
+    remove_if_there(fs::remove_dir_all(&secrets), &secrets)
+}
+
+/// Whether the stack's files in memory are there.
+pub fn is_in_memory(settings: &Settings, name: &str) -> bool {
+    env_path(settings, name).is_file()
+}
+
+fn remove_if_there(removed: io::Result<()>, path: &Path) -> Result<(), Fault> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk::unwritable(path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn env_path(settings: &Settings, name: &str) -> PathBuf {
+    settings.run.join("env").join(name)
+}
+
+fn manifest_path(settings: &Settings, name: &str) -> PathBuf {
+    settings.state.join("manifests").join(format!("{name}.json"))
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, Fault> {
+    let bytes = match disk::read(path, 4 * 1024 * 1024) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Manifest::new()),
+        Err(error) => return Err(damaged(path, &error)),
+    };
+    serde_json::from_slice(&bytes).map_err(|error| damaged(path, &error))
+}
+
+fn damaged(path: &Path, error: &dyn std::error::Error) -> Fault {
+    Fault::new(Code::LedgerDamaged, format!("{} is damaged", path.display()))
+        .caused_by(error)
+        .at("nothing was changed")
+        .hint(format!("remove it (`rm {}`): files that left the repository then stay where they are", path.display()))
+}
+
+fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), Fault> {
+    let write = || {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        disk::write(path, &serde_json::to_vec(manifest)?, 0o600)
+    };
+    write().map_err(|error: io::Error| disk::unwritable(path, &error))
+}
+
+/// Secrets come first: a container must never start before its files are there.
+fn write_secrets(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
+    let secrets = settings.run.join("secrets");
+    for file in &stack.secrets {
+        let path = secrets.join(&file.path);
+        let write = || {
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            // The path names its content, so what is there is right.
+            if path.is_file() { Ok(()) } else { disk::write(&path, file.content.expose(), 0o444) }
+        };
+        write().map_err(|error| disk::unwritable(&path, &error))?;
+    }
+    let env = env_path(settings, &stack.name);
+    let write = || {
+        env.parent().map_or(Ok(()), fs::create_dir_all)?;
+        disk::write(&env, stack.environment.expose().as_bytes(), 0o600)
+    };
+    write().map_err(|error| disk::unwritable(&env, &error))
+}
+
+fn link_env(settings: &Settings, stack: &DesiredStack, root: &OwnedFd) -> io::Result<()> {
+    let target = env_path(settings, &stack.name);
+    if rustix::fs::readlinkat(root, ".env", Vec::new())
+        .is_ok_and(|now| now.as_bytes() == target.as_os_str().as_encoded_bytes())
+    {
+        return Ok(());
+    }
+    let _ = rustix::fs::unlinkat(root, ".env.moorline-new", AtFlags::empty());
+    rustix::fs::symlinkat(&target, root, ".env.moorline-new")?;
+    Ok(rustix::fs::renameat(root, ".env.moorline-new", root, ".env")?)
+}
+
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+/// Opens the directory of a relative path beneath `root`, making what is missing.
+fn parent_beneath(root: &OwnedFd, path: &str, make: bool) -> io::Result<OwnedFd> {
+    let mut directory = root.try_clone()?;
+    let Some((parents, _)) = path.rsplit_once('/') else { return Ok(directory) };
+    for name in parents.split('/') {
+        if make {
+            match rustix::fs::mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+                Err(error) if error != rustix::io::Errno::EXIST => return Err(error.into()),
+                _ => {}
+            }
+        }
+        directory = rustix::fs::openat2(
+            &directory,
+            name,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )?;
+    }
+    Ok(directory)
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn read_beneath(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?);
+    let mut bytes = Vec::new();
+    file.take(2 * 1024 * 1024).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write_beneath(root: &OwnedFd, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let directory = parent_beneath(root, path, true)?;
+    let name = name_of(path);
+    // A file that is right already keeps its inode: single-file bind mounts hold on to it (COMPOSE.md, T5).
+    let same_mode =
+        rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_mode & 0o7777 == mode);
+    if same_mode && read_beneath(&directory, name).is_ok_and(|now| now == bytes) {
+        return Ok(());
+    }
+    let unfinished = format!("{name}.moorline-new");
+    let _ = rustix::fs::unlinkat(&directory, unfinished.as_str(), AtFlags::empty());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = File::from(rustix::fs::openat(&directory, unfinished.as_str(), flags, Mode::from_raw_mode(mode))?);
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    rustix::fs::renameat(&directory, unfinished.as_str(), &directory, name)?;
+    Ok(rustix::fs::fsync(&directory)?)
+}
+
+/// Removes a file of ours, unless somebody has changed it since: then it is not ours any more.
+fn remove_beneath(root: &OwnedFd, path: &str, digest: &str) -> io::Result<()> {
+    let Ok(directory) = parent_beneath(root, path, false) else { return Ok(()) };
+    let is_ours = read_beneath(&directory, name_of(path)).is_ok_and(|now| hex::encode(Sha256::digest(&now)) == digest);
+    if is_ours {
+        rustix::fs::unlinkat(&directory, name_of(path), AtFlags::empty())?;
+    }
+    // Directories that became empty go too, innermost first; one that is not empty stays.
+    let mut rest = path;
+    while let Some((parents, _)) = rest.rsplit_once('/') {
+        let removed = parent_beneath(root, parents, false)
+            .map(|above| rustix::fs::unlinkat(&above, name_of(parents), AtFlags::REMOVEDIR));
+        if !matches!(removed, Ok(Ok(()))) {
+            break;
+        }
+        rest = parents;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, OwnedFd) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = open_directory(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    #[test]
+    fn a_planted_link_is_never_followed() {
+        let (directory, root) = root();
+        let outside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), directory.path().join("files")).unwrap();
+        assert!(write_beneath(&root, "files/conf", b"x", 0o644).is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        let target = outside.path().join("target");
+        fs::write(&target, "theirs").unwrap();
+        std::os::unix::fs::symlink(&target, directory.path().join("conf")).unwrap();
+        write_beneath(&root, "conf", b"ours", 0o644).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
+        assert_eq!(fs::read_to_string(directory.path().join("conf")).unwrap(), "ours");
+    }
+
+    #[test]
+    fn an_unchanged_file_keeps_its_inode() {
+        use std::os::unix::fs::MetadataExt;
+        let (directory, root) = root();
+        let inode = || fs::metadata(directory.path().join("a/b")).unwrap().ino();
+        write_beneath(&root, "a/b", b"one", 0o644).unwrap();
+        let first = inode();
+        write_beneath(&root, "a/b", b"one", 0o644).unwrap();
+        assert_eq!(inode(), first);
+        write_beneath(&root, "a/b", b"two", 0o644).unwrap();
+        assert_ne!(inode(), first);
+    }
+
+    #[test]
+    fn only_unchanged_files_of_ours_are_removed_and_empty_directories_with_them() {
+        let (directory, root) = root();
+        write_beneath(&root, "a/b/ours", b"one", 0o644).unwrap();
+        write_beneath(&root, "c/edited", b"one", 0o644).unwrap();
+        fs::write(directory.path().join("c/edited"), "by hand").unwrap();
+        let digest = hex::encode(Sha256::digest(b"one"));
+        remove_beneath(&root, "a/b/ours", &digest).unwrap();
+        remove_beneath(&root, "c/edited", &digest).unwrap();
+        assert!(!directory.path().join("a").exists());
+        assert!(directory.path().join("c/edited").exists());
+    }
+}

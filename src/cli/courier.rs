@@ -1,0 +1,31 @@
+//! `moorline courier`: fetches the repository and sends status messages.
+
+use clap::Args;
+
+use super::{Host, block_on};
+use crate::decide::fault::Fault;
+use crate::runs;
+use crate::world::lock::{self, Lock};
+use crate::world::{World, systemd};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Fetch and send once, then exit
+    #[arg(long)]
+    once: bool,
+}
+
+pub fn courier(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
+    let world = host.service()?;
+    world.set_up()?;
+    let _lock = Lock::take(&world.settings().run.join(lock::COURIER), "courier", world.now())?;
+    let ended = block_on(async {
+        tokio::select! {
+            ended = runs::courier::courier(&*world, arguments.once) => Ok(ended),
+            Err(error) = world.stop().listen() => Err(error),
+            () = systemd::beat() => Ok(Ok(())),
+        }
+    })?
+    .map_err(|error| super::no_signals(&error))?;
+    ended.map(|()| 0)
+}

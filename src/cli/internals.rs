@@ -1,0 +1,63 @@
+//! `moorline internals`: hidden verbs for tests and for support.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::show;
+use crate::decide::fault::{Code, Fault};
+use crate::decide::fleet;
+use crate::decide::sops::{self, Format, Identities};
+use crate::world::disk;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: InternalVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum InternalVerb {
+    /// Print what `sops -d` would print
+    SopsDecrypt {
+        /// The format of the file
+        #[arg(long)]
+        format: FormatName,
+        /// An age identity file
+        #[arg(long)]
+        key: PathBuf,
+        /// The sealed file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatName {
+    Yaml,
+    Json,
+    Dotenv,
+    Binary,
+}
+
+pub fn internals(arguments: &Arguments) -> Result<u8, Fault> {
+    let InternalVerb::SopsDecrypt { format, key, file } = &arguments.verb;
+    let format = match format {
+        FormatName::Yaml => Format::Yaml,
+        FormatName::Json => Format::Json,
+        FormatName::Dotenv => Format::Dotenv,
+        FormatName::Binary => Format::Binary,
+    };
+    let read = |path: &PathBuf| {
+        disk::read(path, sops::limits::MAX_BYTES as u64).map_err(|error| {
+            Fault::new(Code::KeyMissing, format!("{} cannot be read", path.display())).caused_by(&error)
+        })
+    };
+    let identities = Identities::parse(&String::from_utf8_lossy(&read(key)?))
+        .map_err(|error| Fault::new(Code::KeyMissing, format!("{} cannot be used", key.display())).caused_by(&error))?;
+    let path = file.display().to_string();
+    let sealed = |error: sops::SopsError| fleet::sealed_fault(&error, &path, &identities.recipients());
+    let plain =
+        sops::decrypt(&read(file)?, format, &identities).and_then(|document| document.emit()).map_err(sealed)?;
+    show::bytes(plain.expose())?;
+    Ok(0)
+}

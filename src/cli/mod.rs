@@ -1,0 +1,151 @@
+//! One file per verb: parse, call, print. Nothing is decided here and nothing is touched.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::decide::fault::{Code, Fault};
+use crate::world::{
+    Real, disk,
+    journal::{Audience, Journal},
+    real,
+};
+
+mod check;
+mod courier;
+mod doctor;
+mod hold;
+mod internals;
+mod plan;
+mod reconcile;
+mod run;
+mod runs;
+mod show;
+mod status;
+mod trust;
+
+/// Keeps a VPS moored to a signed git repository.
+#[derive(Debug, Parser)]
+#[command(name = "moorline", version, max_term_width = 100)]
+pub struct Cli {
+    /// What this host was told before it saw the repository
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/moorline/agent.toml")]
+    config: PathBuf,
+    /// Say more on stderr
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Keep this host as its ring says, until stopped: the keeper
+    Run,
+    /// Fetch the repository and send status messages, until stopped
+    Courier(courier::Arguments),
+    /// One run now
+    Reconcile(reconcile::Arguments),
+    /// What a run would do, and why; changes nothing
+    Plan(plan::Arguments),
+    /// Where this host is
+    Status(status::Arguments),
+    /// What happened
+    Runs(runs::Arguments),
+    /// Is this checkout valid? Needs no Docker, no key and no host
+    Check(check::Arguments),
+    /// Look but do not touch, for a while
+    Hold(hold::Arguments),
+    /// End a hold
+    Release,
+    /// Can this host do its job?
+    Doctor(doctor::Arguments),
+    /// Show the anchor, or move it where no signed history leads
+    Trust(trust::Arguments),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+    #[command(hide = true)]
+    Internals(internals::Arguments),
+}
+
+/// Parses the command line and carries it out.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Usage errors exit with 2, `--help` and `--version` with 0.
+        Err(error) => error.exit(),
+    };
+    match carry_out(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(fault) => {
+            show::fault(&fault);
+            ExitCode::from(fault.code.exit())
+        }
+    }
+}
+
+fn carry_out(cli: Cli) -> Result<u8, Fault> {
+    let host = Host { config: cli.config, verbose: cli.verbose };
+    match cli.verb {
+        Verb::Run => run::run(&host),
+        Verb::Courier(arguments) => courier::courier(&host, &arguments),
+        Verb::Reconcile(arguments) => reconcile::reconcile(&host, &arguments),
+        Verb::Plan(arguments) => plan::plan(&host, &arguments),
+        Verb::Status(arguments) => status::status(&host, &arguments),
+        Verb::Runs(arguments) => runs::runs(&host, &arguments),
+        Verb::Check(arguments) => check::check(&arguments),
+        Verb::Hold(arguments) => hold::hold(&host, &arguments),
+        Verb::Release => hold::release(&host),
+        Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
+        Verb::Trust(arguments) => trust::trust(&host, &arguments),
+        Verb::Internals(arguments) => internals::internals(&arguments),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut std::io::stdout());
+            Ok(0)
+        }
+        Verb::Man => show::man(&Cli::command()),
+    }
+}
+
+/// Which host a verb is about.
+struct Host {
+    config: PathBuf,
+    verbose: bool,
+}
+
+impl Host {
+    /// The world of a verb that a person types.
+    fn world(&self) -> Result<Rc<Real>, Fault> {
+        Real::new(real::read_settings(&self.config)?, Journal::open(self.verbose, Audience::Person))
+    }
+
+    /// The world of a service.
+    fn service(&self) -> Result<Rc<Real>, Fault> {
+        Real::new(real::read_settings(&self.config)?, Journal::open(self.verbose, Audience::Service))
+    }
+}
+
+/// Runs a future on this thread. One thread is enough: moorline waits for others most of the time.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Fault::new(Code::StateUnwritable, "the system gives no event queue").caused_by(&error))?;
+    Ok(runtime.block_on(future))
+}
+
+/// The fault of a system that passes no signals on.
+fn no_signals(error: &std::io::Error) -> Fault {
+    Fault::new(Code::StateUnwritable, "the system passes no signals on").caused_by(error)
+}
+
+fn read_tree(path: &Path) -> Result<crate::model::Tree, Fault> {
+    disk::read_tree(path)
+}

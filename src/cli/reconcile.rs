@@ -1,0 +1,38 @@
+//! `moorline reconcile`: one run now.
+
+use clap::Args;
+
+use super::{Host, block_on, show};
+use crate::decide::fault::Fault;
+use crate::decide::report;
+use crate::runs;
+use crate::world::World;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn reconcile(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
+    let world = host.world()?;
+    world.set_up()?;
+    let _lock = world.lock_run("reconcile")?;
+    let report = block_on(async {
+        tokio::select! {
+            report = runs::reconcile::reconcile(&*world, "reconcile") => Ok(report),
+            Err(error) = world.stop().listen() => Err(error),
+        }
+    })?
+    .map_err(|error| super::no_signals(&error))?;
+    if arguments.json {
+        show::json(&report)?;
+    } else {
+        show::text(&show::report(&report))?;
+    }
+    if let Some(fault) = show::recorded_fault(&report) {
+        show::trouble(&fault);
+    }
+    Ok(report::exit(&report))
+}

@@ -1,0 +1,130 @@
+//! `moorline status`: where this host is.
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::{Host, block_on, show};
+use crate::decide::fault::Fault;
+use crate::decide::report;
+use crate::model::report::ServiceStatus;
+use crate::model::{Ledger, Report};
+use crate::world::{World, ledger, lock};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Exit with the code of the last run unless it converged
+    #[arg(long)]
+    check: bool,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
+    let world = host.world()?;
+    let settings = world.settings();
+    let ledger = world.ledger()?;
+    let last = match ledger::runs(&settings.state)?.last() {
+        Some(run) => Some(ledger::read_report(&settings.state, run)?),
+        None => None,
+    };
+    let engine = block_on(world.observe())?;
+    let (services, engine) = match engine {
+        Ok(observed) => (report::statuses(&observed, |stack| ledger.applied.contains_key(stack)), None),
+        Err(fault) => (last.as_ref().map(|last| last.services.clone()).unwrap_or_default(), Some(fault)),
+    };
+    let running = lock::holder(&settings.run.join(lock::AGENT));
+    if arguments.json {
+        show::json(&as_json(&settings.host, &ledger, last.as_ref(), &services, engine.as_ref(), running.as_ref()))?;
+    } else {
+        let now = world.now();
+        show::text(&as_text(&settings.host, &ledger, last.as_ref(), &services, running.as_ref(), now))?;
+        if let Some(fault) = &engine {
+            show::text(&format!("\nthe services are those of the last run: {}\n", fault.sentence))?;
+        }
+        if let Some(fault) = last.as_ref().and_then(show::recorded_fault) {
+            show::text(&format!("\n{fault}"))?;
+        }
+    }
+    Ok(match (&last, arguments.check) {
+        (Some(last), true) => report::exit(last),
+        (None, true) => 1,
+        (_, false) => 0,
+    })
+}
+
+fn as_json(
+    host: &str,
+    ledger: &Ledger,
+    last: Option<&Report>,
+    services: &[ServiceStatus],
+    engine: Option<&Fault>,
+    running: Option<&lock::Holder>,
+) -> Json {
+    let stacks: serde_json::Map<String, Json> = ledger
+        .applied
+        .iter()
+        .map(|(name, applied)| {
+            (name.clone(), json!({ "revision": applied.revision, "at": applied.at, "plugin": applied.plugin }))
+        })
+        .collect();
+    json!({
+        "version": 1,
+        "host": host,
+        "agent": env!("CARGO_PKG_VERSION"),
+        "running": running,
+        "anchor": ledger.anchor,
+        "hold": ledger.hold,
+        "stacks": stacks,
+        "services": services,
+        "engine": engine.map(Fault::record),
+        "last_run": last,
+    })
+}
+
+fn as_text(
+    host: &str,
+    ledger: &Ledger,
+    last: Option<&Report>,
+    services: &[ServiceStatus],
+    running: Option<&lock::Holder>,
+    now: jiff::Timestamp,
+) -> String {
+    let ring = last.and_then(|last| last.ring.clone()).unwrap_or_else(|| "unknown".into());
+    let mut text = format!("host      {host}, ring {ring}\n");
+    match &ledger.anchor {
+        Some(anchor) => text.push_str(&format!(
+            "anchor    {}, signed by {}, accepted {}\n",
+            anchor.revision.short(),
+            anchor.signer,
+            show::ago(anchor.at, now)
+        )),
+        None => text.push_str("anchor    none: this host has not accepted any revision yet\n"),
+    }
+    match last {
+        Some(last) => {
+            text.push_str(&format!("last run  {}, {}\n", last.summary, show::ago(last.ended, now)));
+            for note in &last.notes {
+                text.push_str(&format!("note      {note}\n"));
+            }
+        }
+        None => text.push_str("last run  none yet\n"),
+    }
+    match ledger.held(now) {
+        Some(hold) => text.push_str(&format!("hold      by {} until {}: {}\n", hold.owner, hold.until, hold.reason)),
+        None => text.push_str("hold      none\n"),
+    }
+    match running {
+        Some(holder) => text.push_str(&format!("agent     runs as pid {} since {:.0}\n", holder.pid, holder.since)),
+        None => text.push_str("agent     does not run (`systemctl start moorline`)\n"),
+    }
+    if !services.is_empty() {
+        text.push('\n');
+    }
+    for service in services {
+        let health = service.health.map(|health| format!(", {health}")).unwrap_or_default();
+        let name = format!("{}/{}", service.stack, service.service);
+        text.push_str(&format!("  {name:<24} {:<22} {}\n", format!("{}{health}", service.state), service.image));
+    }
+    text
+}

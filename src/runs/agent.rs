@@ -1,0 +1,34 @@
+//! `moorline run`: reconciles whenever there is a reason to, until it is asked to stop.
+
+use std::time::Duration;
+
+use crate::decide::event::Event;
+use crate::decide::schedule::{self, Share};
+use crate::runs::reconcile::reconcile;
+use crate::world::{Occasion, World};
+
+/// How soon it is tried again when another run is in the way.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Runs until the order to stop. The step in flight is finished, and its run is reported, before this returns.
+pub async fn agent(world: &impl World) {
+    let settings = world.settings();
+    let share = Share::of(&settings.host, "reconcile");
+    world.say(Event::ServiceStarted { verb: "run", host: settings.host.clone() });
+    world.service_ready();
+    let mut occasion = Occasion::Start;
+    while occasion != Occasion::Stop {
+        // Hosts of a fleet look at different moments of the interval, each always at its own.
+        let next = match world.lock_run("run") {
+            Ok(_lock) => {
+                let report = reconcile(world, occasion.name()).await;
+                world.service_status(&report.summary);
+                schedule::next_on_grid(world.now(), settings.interval, share)
+            }
+            // A person runs it by hand at this moment.
+            Err(_) => world.now() + AGAIN,
+        };
+        occasion = world.occasion(next).await;
+    }
+    world.say(Event::ServiceStopped { verb: "run" });
+}

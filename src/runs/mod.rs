@@ -1,0 +1,8 @@
+//! One file per run, each read from top to bottom. Runs call decisions and the world; they hold no rules of their own.
+
+pub mod agent;
+pub mod courier;
+pub mod doctor;
+pub mod prepare;
+pub mod preview;
+pub mod reconcile;

@@ -1,0 +1,337 @@
+//! The first half of every run: from the tip to the plan. Changes nothing but the anchor.
+
+use std::collections::BTreeSet;
+
+use crate::decide::digest::DigestKey;
+use crate::decide::event::Event;
+use crate::decide::fault::{Code, Fault};
+use crate::decide::fleet::Mistake;
+use crate::decide::plan::{self, Circumstances};
+use crate::decide::render::{self, Secrets};
+use crate::decide::report::Draft;
+use crate::decide::sops::{self, Format};
+use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
+use crate::decide::{compose, fleet};
+use crate::model::host::HostSpec;
+use crate::model::{
+    Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision, RingPointer,
+};
+use crate::world::{Plugin, World};
+
+/// The exit code of every fault that says that a revision is not trusted.
+const REFUSED: u8 = 13;
+
+/// What a run may do to the anchor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Accept the tip: the anchor moves, and is on disk before anything else happens.
+    Advance,
+    /// Only look.
+    LookOnly,
+}
+
+/// Everything that is needed to carry a plan out.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What should be.
+    pub desired: Desired,
+    /// The opened secrets.
+    pub secrets: Secrets,
+    /// The Compose plugin.
+    pub plugin: Plugin,
+}
+
+/// Whether nothing moved since the last converged run: then one look at the engine is enough. Nothing is fetched,
+/// opened, rendered or started for it.
+pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) -> Result<bool, Fault> {
+    let Some(settled) = &ledger.settled else { return Ok(false) };
+    let Some(anchor) = &ledger.anchor else { return Ok(false) };
+    let version = ledger.applied.values().next().map_or("", |applied| applied.plugin.as_str());
+    let same = world.tip()? == settled.tip
+        && anchor.revision == settled.tip
+        && settled.agent == env!("CARGO_PKG_VERSION")
+        && world.plugin_stamp(version)? == settled.plugin
+        && world.without_memory(&settled.stacks).is_empty();
+    if !same {
+        return Ok(false);
+    }
+    let observed = world.observe().await?;
+    let as_left = settled
+        .stacks
+        .iter()
+        .all(|stack| ledger.applied.get(stack).is_some_and(|applied| applied.snapshot == observed.snapshot(stack)));
+    if !as_left {
+        return Ok(false);
+    }
+    draft.tip = Some(settled.tip.clone());
+    draft.signer = Some(anchor.signer.clone());
+    draft.ring = Some(settled.ring.clone());
+    draft.revision = Some(settled.revision.clone());
+    draft.stacks.clone_from(&settled.stacks);
+    draft.notes.clone_from(&settled.notes);
+    draft.observed = observed;
+    Ok(true)
+}
+
+/// Verifies, reads, opens, renders, looks and plans. `at` is a revision to plan for instead of the ring's.
+pub async fn prepare(
+    world: &impl World,
+    ledger: &mut Ledger,
+    draft: &mut Draft,
+    trust: Trust,
+    at: Option<&Revision>,
+) -> Result<Prepared, Fault> {
+    let verified = accept(world, ledger, draft, trust)?;
+    let tip_tree = admit(world, &verified, verified.tip(), ledger)?;
+    let tree = deployed(world, ledger, draft, &verified, tip_tree, at)?;
+    let spec = fleet::read(&tree, &world.settings().host).map_err(|found| spec_invalid(found, tree.revision()))?;
+    draft.stacks = spec.stacks.iter().map(|stack| stack.name.clone()).collect();
+    draft.notes.extend(spec.notes.iter().cloned());
+
+    let key = digest_key(world, trust)?;
+    let secrets = open(world, &spec)?;
+    if trust == Trust::Advance {
+        remember_push_urls(world, &spec, &secrets);
+    }
+    let inputs = render::inputs(&spec, &secrets, &key);
+
+    let plugin = world.plugin().await?;
+    draft.observed = world.observe().await?;
+    let revision = Some(tree.revision().clone());
+    let desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
+    draft.notes.extend(exposed_notes(&desired));
+    draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin).await?;
+    Ok(Prepared { desired, secrets, plugin })
+}
+
+/// Whoever only looks makes no key: before the first run there is nothing to compare digests with.
+fn digest_key(world: &impl World, trust: Trust) -> Result<DigestKey, Fault> {
+    match (world.digest_key()?, trust) {
+        (Some(key), _) => Ok(key),
+        (None, Trust::Advance) => world.make_digest_key(),
+        (None, Trust::LookOnly) => Ok(DigestKey::new(vec![0; 32])),
+    }
+}
+
+/// Verifies the tip and, if the run may, moves the anchor to it.
+fn accept(world: &impl World, ledger: &mut Ledger, draft: &mut Draft, trust: Trust) -> Result<Verified, Fault> {
+    let tip = world.tip()?;
+    let until = ledger.anchor.as_ref().map(|anchor| anchor.revision.clone()).or(world.settings().first.clone());
+    let verified = verify(world, ledger, &tip, until.as_ref()).inspect_err(|fault| {
+        // A clone that cannot be read says nothing about the revision.
+        if trust == Trust::Advance && fault.code.exit() == REFUSED {
+            world.say(Event::RevisionRefused { run: draft.run.clone(), fault: Box::new(fault.clone()) });
+        }
+    })?;
+    let signer = match verified.signer() {
+        Some(signer) => format!("{} {}", signer.principal, signer.fingerprint),
+        None => ledger.anchor.as_ref().map(|anchor| anchor.signer.clone()).unwrap_or_default(),
+    };
+    draft.tip = Some(tip.clone());
+    draft.signer = Some(signer.clone());
+    let is_new = ledger.anchor.as_ref().is_none_or(|anchor| anchor.revision != tip);
+    if is_new && trust == Trust::Advance {
+        let count = verified.range().len();
+        let first = verified.first().clone();
+        ledger.anchor = Some(Anchor { revision: tip.clone(), first, signer: signer.clone(), at: world.now() });
+        world.persist(ledger)?;
+        world.say(Event::RevisionVerified { run: draft.run.clone(), revision: tip, signer, count });
+    }
+    Ok(verified)
+}
+
+/// Whether a person may make this revision the anchor: it is there, it is a commit as git writes it, and its list of
+/// signers can be used, or nothing could ever follow it.
+pub fn can_be_anchor(world: &impl World, revision: &Revision) -> Result<(), Fault> {
+    let history = world.history(revision, Some(revision))?;
+    let anchor = trust::Anchor::Known { newest: revision, first: revision };
+    let verified = trust::verify(&history, anchor, &[]);
+    verified.map(drop).map_err(|refusal| refused(&refusal, &Ledger::default()))
+}
+
+fn verify(world: &impl World, ledger: &Ledger, tip: &Revision, until: Option<&Revision>) -> Result<Verified, Fault> {
+    let history = world.history(tip, until)?;
+    let anchor = match (&ledger.anchor, &world.settings().first) {
+        (Some(anchor), _) => trust::Anchor::Known { newest: &anchor.revision, first: &anchor.first },
+        (None, Some(first)) => trust::Anchor::Named(first),
+        (None, None) => trust::Anchor::Root,
+    };
+    trust::verify(&history, anchor, &world.local_signers()?).map_err(|refusal| refused(&refusal, ledger))
+}
+
+fn admit(world: &impl World, verified: &Verified, revision: &Revision, ledger: &Ledger) -> Result<VerifiedTree, Fault> {
+    trust::admit(verified, revision, &world.objects()?).map_err(|error| match error {
+        Unadmitted::Refused(refusal) => refused(&refusal, ledger),
+        Unadmitted::Unread(fault) => fault,
+    })
+}
+
+/// The tree that this host should run: the one its ring points at. The ring is read from the tip.
+fn deployed(
+    world: &impl World,
+    ledger: &Ledger,
+    draft: &mut Draft,
+    verified: &Verified,
+    tip_tree: VerifiedTree,
+    at: Option<&Revision>,
+) -> Result<VerifiedTree, Fault> {
+    let settings = world.settings();
+    let tip = verified.tip();
+    let name = fleet::ring_of(&tip_tree, &settings.host).map_err(|found| spec_invalid(found, tip))?;
+    let ring = fleet::ring(&tip_tree, &name, &settings.branch).map_err(|found| spec_invalid(found, tip))?;
+    draft.ring = Some(name.clone());
+    let target = match (at, &ring.pointer) {
+        (Some(at), _) => at.clone(),
+        (None, RingPointer::Follow(_)) => tip.clone(),
+        (None, RingPointer::Commit(commit)) => commit.clone(),
+    };
+    draft.revision = Some(target.clone());
+    if let Some(reason) = ring.halt.filter(|_| at.is_none()) {
+        let sentence = format!("ring {name} is halted: {reason}");
+        return Err(Fault::new(Code::Halted, sentence)
+            .at("nothing was changed")
+            .hint(format!("a commit that removes `halt` from rings/{name}.yaml ends it")));
+    }
+    if target == *tip {
+        return Ok(tip_tree);
+    }
+    if verified.accepts(&target) {
+        return admit(world, verified, &target, ledger);
+    }
+    // Older than what was verified in this run: it must be on the same path, and not older than the first one.
+    let first = ledger.anchor.as_ref().map_or_else(|| verified.first().clone(), |anchor| anchor.first.clone());
+    let whole = verify(world, ledger, tip, Some(&first))?;
+    admit(world, &whole, &target, ledger)
+}
+
+/// What a person should know about secrets that a stack puts where they are on disk.
+pub fn exposed_notes(desired: &Desired) -> Vec<String> {
+    let of_stack = |stack: &DesiredStack| {
+        let note = |(service, variable): &(String, String)| {
+            format!("secret {variable} stands in the environment of {}/{service}, which is on disk", stack.name)
+        };
+        stack.exposed.iter().map(note).collect::<Vec<_>>()
+    };
+    desired.stacks.iter().flat_map(of_stack).collect()
+}
+
+/// Opens the host's SOPS file; all or nothing.
+fn open(world: &impl World, spec: &HostSpec) -> Result<Secrets, Fault> {
+    let Some(sealed) = &spec.sealed else {
+        return Ok(Secrets::default());
+    };
+    let identities = world.identities()?;
+    let document = sops::decrypt(&sealed.bytes, Format::Yaml, &identities)
+        .map_err(|error| fleet::sealed_fault(&error, &sealed.path, &identities.recipients()))?;
+    Secrets::read(&document).map_err(|mistake| spec_mistake(Mistake::new(&sealed.path, mistake)))
+}
+
+fn remember_push_urls(world: &impl World, spec: &HostSpec, secrets: &Secrets) {
+    let monitors = [("reconcile", &spec.monitors.reconcile), ("backup", &spec.monitors.backup)];
+    for (monitor, name) in monitors {
+        world.remember_push_url(monitor, name.as_ref().and_then(|name| secrets.shared(name)));
+    }
+}
+
+/// What should be. Compose is asked only about stacks whose inputs changed.
+pub async fn desire(
+    world: &impl World,
+    inputs: &[Inputs],
+    ledger: &Ledger,
+    observed: &Observed,
+    plugin: &Plugin,
+    key: &DigestKey,
+    revision: Option<Revision>,
+) -> Result<Desired, Fault> {
+    let mut stacks = Vec::new();
+    let mut refused = Vec::new();
+    for inputs in inputs {
+        let applied = ledger.applied.get(&inputs.stack);
+        let model = model(world, inputs, applied, observed, plugin, key).await?;
+        match render::stack(inputs, &model, world.settings(), key) {
+            Ok(stack) => stacks.push(stack),
+            Err(reasons) => refused
+                .extend(reasons.into_iter().map(|reason| format!("stacks/{}/compose.yaml: {reason}", inputs.stack))),
+        }
+    }
+    if !refused.is_empty() {
+        let what = revision.map_or_else(|| "this directory".into(), |revision| revision.short().to_owned());
+        return Err(stack_refused(refused, &what));
+    }
+    Ok(Desired { host: world.settings().host.clone(), revision, stacks })
+}
+
+async fn model(
+    world: &impl World,
+    inputs: &Inputs,
+    applied: Option<&Applied>,
+    observed: &Observed,
+    plugin: &Plugin,
+    key: &DigestKey,
+) -> Result<Model, Fault> {
+    match applied {
+        Some(applied) if plan::is_settled(&inputs.digest, Some(applied), observed, &inputs.stack, &plugin.version) => {
+            Ok(applied.model.clone())
+        }
+        _ => world.model(inputs, key).await,
+    }
+}
+
+async fn make_plan(
+    world: &impl World,
+    desired: &Desired,
+    observed: &Observed,
+    ledger: &Ledger,
+    plugin: &Plugin,
+) -> Result<Plan, Fault> {
+    let names: Vec<String> = desired.stacks.iter().map(|stack| stack.name.clone()).collect();
+    let mut circumstances = Circumstances {
+        applied: Some(&ledger.applied),
+        attempted: Some(&ledger.attempted),
+        begun: Some(&ledger.begun),
+        missing_images: BTreeSet::new(),
+        without_memory: world.without_memory(&names),
+        plugin: plugin.version.clone(),
+    };
+    let first = plan::plan(desired, observed, &circumstances);
+    if first.steps.is_empty() {
+        return Ok(first);
+    }
+    // Only a plan that acts needs images, so only then is the engine asked about them.
+    let acting = |stack: &&DesiredStack| first.steps.iter().any(|step| step.stack == stack.name);
+    let images = desired.stacks.iter().filter(acting).flat_map(|stack| compose::images(&stack.model)).collect();
+    circumstances.missing_images = world.missing_images(&images).await?;
+    Ok(plan::plan(desired, observed, &circumstances))
+}
+
+fn refused(refusal: &Refusal, ledger: &Ledger) -> Fault {
+    let mut fault = Fault::new(Code::of_refusal(refusal), refusal.to_string());
+    fault.because.extend(refusal.because());
+    fault.hint = refusal.hint();
+    fault.at(match &ledger.anchor {
+        Some(anchor) => format!("nothing was changed; this host stays at {}", anchor.revision.short()),
+        None => "nothing was changed; this host has not accepted any revision yet".to_owned(),
+    })
+}
+
+fn spec_invalid(mistakes: Vec<Mistake>, revision: &Revision) -> Fault {
+    fleet::spec_invalid(mistakes, revision.short())
+}
+
+fn spec_mistake(mistake: Mistake) -> Fault {
+    fleet::spec_invalid(vec![mistake], "the SOPS file")
+}
+
+fn stack_refused(reasons: Vec<String>, what: &str) -> Fault {
+    let mut fault =
+        Fault::new(Code::StackRefused, format!("{} in {what} cannot be carried out", counted(reasons.len())));
+    fault.places = reasons;
+    fault.at("nothing was changed")
+}
+
+fn counted(number: usize) -> String {
+    match number {
+        1 => "1 thing".into(),
+        more => format!("{more} things"),
+    }
+}

@@ -1,0 +1,357 @@
+//! Everything that others read: forms of files, exit codes, faults, events, help. A change of one of them is seen here
+//! first; `MOORLINE_UPDATE=1` writes the new text, and the changelog says so.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::disallowed_types,
+    reason = "tests start neighbours, wait for them, and say what they measured"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use moorline::decide::event::{Event, Level};
+use moorline::decide::fault::{Code, Fault};
+use moorline::model::ledger::{Begun, Settled};
+use moorline::model::report::{FaultRecord, ServiceStatus};
+use moorline::model::{
+    Action, Anchor, Applied, Cause, Container, Health, Hold, Ledger, Model, Outcome, Plan, Report, Revision, RunEnd,
+    State, Step, Verdict,
+};
+use serde_json::{Value as Json, json};
+
+#[path = "sim/golden.rs"]
+mod golden;
+
+use golden::same_as_golden;
+
+fn revision(digit: char) -> Revision {
+    digit.to_string().repeat(40).parse().expect("40 digits")
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600 + second).expect("in range")
+}
+
+fn steps() -> Vec<Step> {
+    let step = |action, causes| Step { stack: "web".into(), action, causes };
+    let services = vec!["app".to_owned()];
+    let service = || "app".to_owned();
+    let text = |text: &str| text.to_owned();
+    vec![
+        step(Action::Pull { image: "app:2".into() }, vec![Cause::ImageMissing]),
+        step(
+            Action::Write { files: 3 },
+            vec![Cause::NewStack, Cause::InputsChanged, Cause::OtherInputsWritten, Cause::MemoryEmpty],
+        ),
+        step(
+            Action::Up { services: services.clone() },
+            vec![
+                Cause::NoContainer { service: service() },
+                Cause::FieldChanged {
+                    service: service(),
+                    field: text("image"),
+                    from: text("app:1"),
+                    to: text("app:2"),
+                },
+                Cause::ContentChanged { service: service() },
+                Cause::Drifted { service: service(), found: text("paused") },
+                Cause::PluginChanged { from: text("2.40.3"), to: text("2.41.0") },
+                Cause::DependsOn { service: service(), on: text("db") },
+            ],
+        ),
+        step(Action::UpWhole, vec![Cause::SharedDefinitionChanged { what: text("networks.default") }]),
+        step(Action::Gate { services: services.clone(), timeout: Duration::from_secs(300) }, vec![Cause::AfterUp]),
+        step(
+            Action::Signal { services: services.clone(), signal: text("SIGHUP") },
+            vec![Cause::ContentChanged { service: service() }],
+        ),
+        step(Action::Remove { services }, vec![Cause::ServiceNotDeclared { service: service() }]),
+        step(Action::Down, vec![Cause::StackNotDeclared]),
+    ]
+}
+
+fn report() -> Report {
+    let verdicts = [
+        Verdict::Done,
+        Verdict::Failed { fault: "gate-failed".into(), because: vec!["web-app-1 is unhealthy".into()] },
+        Verdict::Skipped { because: "gate of web failed".into() },
+    ];
+    let outcome = |(step, verdict): (Step, Verdict)| Outcome { step, verdict, elapsed_ms: 12 };
+    Report {
+        version: 1,
+        run: "20260101T000000.000Z-12".into(),
+        host: "alpha".into(),
+        agent: "0.1.0".into(),
+        occasion: "tip".into(),
+        began: at(0),
+        ended: at(97),
+        end: RunEnd::Degraded,
+        summary: "degraded at 22222222: app of web did not become healthy".into(),
+        tip: Some(revision('1')),
+        signer: Some("operator@example.org SHA256:x".into()),
+        ring: Some("canary".into()),
+        revision: Some(revision('2')),
+        plan: Plan { steps: steps() },
+        outcomes: steps().into_iter().zip(verdicts).map(outcome).collect(),
+        services: vec![ServiceStatus {
+            stack: "web".into(),
+            service: "app".into(),
+            container: "web-app-1".into(),
+            image: "app:2".into(),
+            state: State::Exited(3),
+            health: Some(Health::Unhealthy),
+        }],
+        notes: vec!["a note".into()],
+        fault: Some(FaultRecord {
+            code: "gate-failed".into(),
+            sentence: "app of web did not become healthy".into(),
+            places: vec!["nothing else was changed".into()],
+            because: vec!["web-app-1 is unhealthy".into()],
+            hint: Some("docker compose -p web logs".into()),
+            mover: "person".into(),
+        }),
+    }
+}
+
+fn ledger() -> Ledger {
+    let services: BTreeMap<String, Json> = BTreeMap::from([("app".to_owned(), json!({ "image": "app:1" }))]);
+    let container = Container {
+        id: "0123".into(),
+        name: "web-app-1".into(),
+        project: "web".into(),
+        service: "app".into(),
+        config_hash: "89ab".into(),
+        image: "app:1".into(),
+        image_id: "sha256:cdef".into(),
+        state: State::Running,
+        health: None,
+        networks: BTreeSet::from(["web_default".to_owned()]),
+        labels: BTreeMap::from([("moorline.content".to_owned(), "4567".to_owned())]),
+    };
+    let applied = Applied {
+        revision: revision('2'),
+        digest: "aaaa".into(),
+        model: Model { services, ..Model::default() },
+        content: BTreeMap::from([("app".to_owned(), "4567".to_owned())]),
+        reloads: BTreeMap::from([("proxy".to_owned(), "89ab".to_owned())]),
+        snapshot: vec![container],
+        plugin: "2.40.3".into(),
+        at: at(97),
+    };
+    let settled = Settled {
+        tip: revision('1'),
+        revision: revision('2'),
+        ring: "canary".into(),
+        stacks: vec!["web".into()],
+        notes: vec!["a note".into()],
+        agent: "0.1.0".into(),
+        plugin: "2.40.3 1 1.1".into(),
+    };
+    let hold = Hold { owner: "alice".into(), reason: "looking".into(), since: at(0), until: at(3600) };
+    Ledger {
+        anchor: Some(Anchor {
+            revision: revision('1'),
+            first: revision('0'),
+            signer: "operator@example.org SHA256:x".into(),
+            at: at(0),
+        }),
+        attempted: BTreeMap::from([("web".to_owned(), "bbbb".to_owned())]),
+        applied: BTreeMap::from([("web".to_owned(), applied)]),
+        begun: BTreeMap::from([(
+            "web".to_owned(),
+            Begun { services: BTreeSet::from(["app".to_owned(), "extra".to_owned()]), ..Begun::default() },
+        )]),
+        settled: Some(settled),
+        hold: Some(hold),
+        unknown: BTreeMap::from([("of-a-newer-version".to_owned(), json!({ "kept": true }))]),
+    }
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("a contract can be written") + "\n"
+}
+
+#[test]
+fn a_report_has_its_form_and_can_be_read_again() {
+    let text = pretty(&report());
+    same_as_golden("tests/contract/report.v1.json", &text);
+    assert_eq!(serde_json::from_str::<Report>(&text).expect("a report"), report());
+    let mut newer: Json = serde_json::from_str(&text).expect("JSON");
+    newer["of-a-newer-version"] = json!(1);
+    assert_eq!(serde_json::from_value::<Report>(newer).expect("a newer report"), report());
+}
+
+#[test]
+fn a_ledger_has_its_form_and_keeps_what_a_newer_version_wrote() {
+    let text = pretty(&ledger());
+    same_as_golden("tests/contract/ledger.v1.json", &text);
+    let read: Ledger = serde_json::from_str(&text).expect("a ledger");
+    assert_eq!(read, ledger());
+    assert_eq!(pretty(&read), text);
+}
+
+#[test]
+fn an_empty_ledger_and_the_ledger_of_an_older_version_are_read() {
+    assert_eq!(serde_json::from_str::<Ledger>("{}").expect("a ledger"), Ledger::default());
+    let mut older: Json = serde_json::to_value(ledger()).expect("JSON");
+    for field in ["attempted", "begun", "settled", "of-a-newer-version"] {
+        older.as_object_mut().expect("a mapping").remove(field);
+    }
+    let read: Ledger = serde_json::from_value(older).expect("an older ledger");
+    assert_eq!(read.anchor, ledger().anchor);
+}
+
+#[test]
+fn exit_codes_stay_what_they_are() {
+    let mut table: BTreeMap<u8, Vec<&str>> = BTreeMap::from([(0, vec!["(converged)"]), (3, vec!["(changes pending)"])]);
+    for code in Code::ALL {
+        table.entry(code.exit()).or_default().push(code.name());
+    }
+    let text: String = table.iter().map(|(exit, names)| format!("{exit:>3}  {}\n", names.join(" "))).collect();
+    same_as_golden("tests/contract/exit_codes.txt", &text);
+}
+
+#[test]
+fn every_fault_is_explained() {
+    let mut text = String::from(
+        "# Faults\n\nA run that cannot go on stops with one of these. The code is stable; the exit code is that of the command.\n\
+         `next-run` means that the next run may find it mended; `person` means that somebody must change something.\n\n\
+         <!-- Written from decide/fault.rs: MOORLINE_UPDATE=1 cargo test --test contracts -->\n\n",
+    );
+    for code in Code::ALL {
+        let (name, mover, exit, meaning) = code.table();
+        let _ = write!(text, "## {name}\n\n{meaning}.\n\nNext to move: {mover}. Exit code {exit}.\n\n");
+    }
+    same_as_golden("docs/faults.md", &text);
+}
+
+/// One of each. A new variant does not compile before it is added to [`is_listed`] and here.
+fn events() -> Vec<Event> {
+    let run = || "20260101T000000.000Z-12".to_owned();
+    let fault = || Box::new(Fault::new(Code::FetchFailed, "the git server cannot be asked").because("timed out"));
+    let refused = || Box::new(Fault::new(Code::CommitUnsigned, "commit 11111111 is not signed"));
+    let ended = |verdict| Event::StepEnded { run: run(), step: steps().remove(0), verdict, elapsed_ms: 12 };
+    let text = |text: &str| text.to_owned();
+    vec![
+        Event::ServiceStarted { verb: "run", host: text("alpha") },
+        Event::ServiceStopped { verb: "run" },
+        Event::TipFetched { revision: revision('1') },
+        Event::FetchFailed { fault: fault() },
+        Event::FetchRecovered { failures: 3 },
+        Event::RunBegan { run: run(), occasion: text("tip") },
+        Event::RevisionVerified { run: run(), revision: revision('1'), signer: text("operator@example.org"), count: 2 },
+        Event::RevisionRefused { run: run(), fault: refused() },
+        Event::PlanMade { run: run(), revision: Some(revision('2')), steps: 8 },
+        ended(Verdict::Done),
+        ended(Verdict::Failed { fault: text("step-failed"), because: vec![text("manifest unknown")] }),
+        ended(Verdict::Skipped { because: text("pull of web failed") }),
+        Event::RunEnded { report: Box::new(report()) },
+        Event::ReportLost { run: run(), fault: fault() },
+        Event::HoldSet { owner: text("alice"), reason: text("looking"), until: at(3600).to_string() },
+        Event::HoldReleased { owner: text("alice") },
+        Event::AnchorMoved {
+            owner: text("alice"),
+            reason: text("a rewritten branch"),
+            from: text("11111111"),
+            revision: revision('2'),
+        },
+        Event::PushSent { monitor: text("reconcile") },
+        Event::PushFailed { monitor: text("reconcile"), fault: fault() },
+    ]
+}
+
+fn is_listed(event: &Event) -> bool {
+    match event {
+        Event::ServiceStarted { .. }
+        | Event::ServiceStopped { .. }
+        | Event::TipFetched { .. }
+        | Event::FetchFailed { .. }
+        | Event::FetchRecovered { .. }
+        | Event::RunBegan { .. }
+        | Event::RevisionVerified { .. }
+        | Event::RevisionRefused { .. }
+        | Event::PlanMade { .. }
+        | Event::StepEnded { .. }
+        | Event::RunEnded { .. }
+        | Event::ReportLost { .. }
+        | Event::HoldSet { .. }
+        | Event::HoldReleased { .. }
+        | Event::AnchorMoved { .. }
+        | Event::PushSent { .. }
+        | Event::PushFailed { .. } => true,
+    }
+}
+
+#[test]
+fn every_event_is_explained() {
+    let mut text = String::from(
+        "# Events\n\nEvery line that moorline logs is one of these. The journal carries the fields in upper case.\n\
+         error: a person must move; warning: the next run may mend it; info: something changed or ended; debug: only with `--verbose`.\n\n\
+         <!-- Written from decide/event.rs: MOORLINE_UPDATE=1 cargo test --test contracts -->\n\n\
+         | event | level | fields | example |\n|---|---|---|---|\n",
+    );
+    let mut names = BTreeSet::new();
+    for event in events() {
+        assert!(is_listed(&event));
+        assert!(names.insert(event.name()), "{} twice", event.name());
+        let level = match event.level() {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        };
+        let fields: Vec<String> = event
+            .fields()
+            .into_iter()
+            .filter(|(name, _)| *name != "event")
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let _ = writeln!(text, "| `{}` | {level} | {} | {} |", event.name(), fields.join(" "), event.message());
+    }
+    same_as_golden("docs/events.md", &text);
+}
+
+#[test]
+fn every_verb_explains_itself() {
+    let verbs: [&[&str]; 15] = [
+        &[],
+        &["run"],
+        &["courier"],
+        &["reconcile"],
+        &["plan"],
+        &["status"],
+        &["runs"],
+        &["runs", "show"],
+        &["check"],
+        &["hold"],
+        &["release"],
+        &["doctor"],
+        &["trust"],
+        &["completions"],
+        &["man"],
+    ];
+    for verb in verbs {
+        let ended = Command::new(env!("CARGO_BIN_EXE_moorline")).args(verb).arg("--help").output().expect("it starts");
+        assert!(ended.status.success(), "{verb:?}");
+        let name = if verb.is_empty() { "moorline".to_owned() } else { verb.join("-") };
+        same_as_golden(&format!("tests/cli/help/{name}.txt"), &String::from_utf8_lossy(&ended.stdout));
+    }
+    let ended = Command::new(env!("CARGO_BIN_EXE_moorline")).arg("--help").output().expect("it starts");
+    let listed = String::from_utf8_lossy(&ended.stdout)
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.trim_start().starts_with('-'))
+        .count();
+    assert!(listed >= 12, "every verb is in the list");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for arguments in [&["nothing"][..], &["hold"], &["plan", "--at", "abc"], &["plan", "--at", "HEAD"], &[]] {
+        let ended = Command::new(env!("CARGO_BIN_EXE_moorline")).args(arguments).output().expect("it starts");
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}");
+    }
+}

@@ -1,0 +1,272 @@
+//! A Docker Engine in memory, and what `docker compose up` does to it, by the rules of COMPOSE.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use moorline::decide::compose::CONTENT_LABEL;
+use moorline::decide::health::Sample;
+use moorline::model::{Container, Health, Observed, State};
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::compose::Project;
+
+/// What the program in an image does once it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Runs, and has no health check.
+    Runs,
+    /// Its health check passes after two seconds.
+    Healthy,
+    /// Its health check gives up after two seconds.
+    Unhealthy,
+    /// Its health check never comes to a verdict.
+    NeverReady,
+    /// Ends with an error each second, and is started again.
+    CrashLoop,
+    /// Ends after a second with this code.
+    Exits(i64),
+}
+
+/// An image that a registry offers.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// What its program does.
+    pub behaviour: Behaviour,
+    /// Whether the registry gives it out.
+    pub pullable: bool,
+}
+
+/// One container, with everything that the engine writes to its disk about it.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    pub id: String,
+    pub name: String,
+    pub project: String,
+    pub service: String,
+    pub config_hash: String,
+    pub image: String,
+    pub labels: BTreeMap<String, String>,
+    pub networks: BTreeSet<String>,
+    /// The definition it was created from, in clear.
+    pub definition: Json,
+    behaviour: Behaviour,
+    /// Seconds of the clock at its last start; none when it was created and not started.
+    started: Option<i64>,
+    /// Set while a person has stopped or paused it.
+    by_hand: Option<State>,
+}
+
+/// The engine.
+#[derive(Debug, Clone, Default)]
+pub struct Engine {
+    pub containers: Vec<Instance>,
+    pub images: BTreeSet<String>,
+    pub networks: BTreeSet<String>,
+    pub volumes: BTreeSet<String>,
+    /// Signals that containers got: container and signal.
+    pub signals: Vec<(String, String)>,
+    registry: BTreeMap<String, Image>,
+    made: usize,
+}
+
+impl Engine {
+    /// Lets the registry offer an image.
+    pub fn offer(&mut self, image: &str, behaviour: Behaviour) {
+        self.registry.insert(image.to_owned(), Image { behaviour, pullable: true });
+    }
+
+    /// Lets the registry refuse an image.
+    pub fn refuse(&mut self, image: &str) {
+        self.registry.get_mut(image).expect("an image of the registry").pullable = false;
+    }
+
+    pub fn pull(&mut self, image: &str) -> Result<(), String> {
+        match self.registry.get(image) {
+            Some(Image { pullable: true, .. }) => {
+                self.images.insert(image.to_owned());
+                Ok(())
+            }
+            _ => Err(format!("manifest for {image} not found: manifest unknown")),
+        }
+    }
+
+    /// What `up` has to do for one service, in steps that a kill can come between.
+    pub fn begin(&mut self, project: &str, name: &str, whole: &Project) -> Result<(), String> {
+        let service = &whole.services()[name];
+        let image = service["image"].as_str().unwrap_or_default().to_owned();
+        if !self.images.contains(&image) {
+            return Err(format!("No such image: {image}"));
+        }
+        let hash = config_hash(service, whole);
+        let there = self.containers.iter().position(|container| container.is_of(project, name));
+        if there.is_some_and(|at| self.containers[at].config_hash == hash) {
+            return Ok(());
+        }
+        let behaviour = self.registry[&image].behaviour;
+        for (network, _) in service["networks"].as_object().into_iter().flatten() {
+            self.networks.insert(text(&whole.model["networks"][network]["name"]));
+        }
+        for volume in service["volumes"].as_array().into_iter().flatten().filter(|volume| volume["type"] == "volume") {
+            self.volumes.insert(text(&whole.model["volumes"][text(&volume["source"])]["name"]));
+        }
+        self.made += 1;
+        let labels = service["labels"].as_object().into_iter().flatten();
+        let networks = service["networks"].as_object().into_iter().flatten();
+        let container = Instance {
+            id: format!("{:012x}", self.made),
+            name: format!("{project}-{name}-1"),
+            project: project.to_owned(),
+            service: name.to_owned(),
+            config_hash: hash,
+            image,
+            labels: labels
+                .filter(|(label, _)| *label == CONTENT_LABEL)
+                .map(|(label, value)| (label.clone(), text(value)))
+                .collect(),
+            networks: networks.map(|(network, _)| text(&whole.model["networks"][network]["name"])).collect(),
+            definition: service.clone(),
+            behaviour,
+            started: None,
+            by_hand: None,
+        };
+        self.containers.retain(|container| !container.is_of(project, name));
+        self.containers.push(container);
+        Ok(())
+    }
+
+    /// Starts what is not running. A one-shot that ended is started again, as by every `up`.
+    pub fn start(&mut self, project: &str, name: &str, now: i64) -> Result<(), String> {
+        for container in self.containers.iter_mut().filter(|container| container.is_of(project, name)) {
+            match container.state(now) {
+                State::Paused => return Err("cannot start a paused container, try unpause instead".into()),
+                State::Running | State::Restarting => {}
+                _ => (container.started, container.by_hand) = (Some(now), None),
+            }
+        }
+        Ok(())
+    }
+
+    pub fn remove(&mut self, project: &str, name: &str) {
+        self.containers.retain(|container| !container.is_of(project, name));
+    }
+
+    pub fn remove_networks(&mut self, project: &str) {
+        let prefix = format!("{project}_");
+        self.networks.retain(|network| !network.starts_with(&prefix));
+    }
+
+    pub fn signal(&mut self, project: &str, name: &str, signal: &str) {
+        self.signals.push((format!("{project}/{name}"), signal.to_owned()));
+    }
+
+    /// A person stops, pauses or starts a container.
+    pub fn by_hand(&mut self, project: &str, name: &str, state: Option<State>) {
+        let of = |container: &&mut Instance| container.is_of(project, name);
+        self.containers.iter_mut().filter(of).for_each(|container| container.by_hand = state);
+    }
+
+    /// The host was switched off and on: containers that need files in memory do not come back by themselves.
+    pub fn reboot(&mut self, now: i64) {
+        for container in &mut self.containers {
+            let needs_memory =
+                container.definition.get("secrets").is_some() || container.definition.get("configs").is_some();
+            match needs_memory {
+                true => container.by_hand = Some(State::Exited(127)),
+                false => container.started = Some(now),
+            }
+        }
+    }
+
+    pub fn observe(&self, now: i64) -> Observed {
+        let mut containers: Vec<Container> = self.containers.iter().map(|container| container.seen(now)).collect();
+        containers
+            .sort_by(|one, two| (&one.project, &one.service, &one.name).cmp(&(&two.project, &two.service, &two.name)));
+        Observed { containers }
+    }
+
+    pub fn look(&self, project: &str, services: &[String], now: i64) -> Vec<Sample> {
+        let chosen = self
+            .containers
+            .iter()
+            .filter(|container| container.project == project && services.contains(&container.service));
+        let sample = |container: &Instance| Sample {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            service: container.service.clone(),
+            state: container.state(now),
+            health: container.health(now),
+            restarts: container.restarts(now),
+            restarts_after_success: !matches!(container.behaviour, Behaviour::Exits(_)),
+        };
+        chosen.map(sample).collect()
+    }
+}
+
+impl Instance {
+    fn is_of(&self, project: &str, service: &str) -> bool {
+        self.project == project && self.service == service
+    }
+
+    fn seconds(&self, now: i64) -> i64 {
+        self.started.map_or(0, |started| now - started)
+    }
+
+    fn state(&self, now: i64) -> State {
+        match (self.by_hand, self.started, self.behaviour) {
+            (Some(state), ..) => state,
+            (None, None, _) => State::Created,
+            (None, Some(_), Behaviour::CrashLoop) => State::Restarting,
+            (None, Some(_), Behaviour::Exits(code)) if self.seconds(now) >= 1 => State::Exited(code),
+            _ => State::Running,
+        }
+    }
+
+    fn health(&self, now: i64) -> Option<Health> {
+        let verdict = match self.behaviour {
+            Behaviour::Healthy => Health::Healthy,
+            Behaviour::Unhealthy => Health::Unhealthy,
+            Behaviour::NeverReady => Health::Starting,
+            _ => return None,
+        };
+        let running = self.state(now) == State::Running;
+        running.then(|| if self.seconds(now) < 2 { Health::Starting } else { verdict })
+    }
+
+    fn restarts(&self, now: i64) -> i64 {
+        if self.behaviour == Behaviour::CrashLoop { self.seconds(now) } else { 0 }
+    }
+
+    fn seen(&self, now: i64) -> Container {
+        Container {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            project: self.project.clone(),
+            service: self.service.clone(),
+            config_hash: self.config_hash.clone(),
+            image: self.image.clone(),
+            image_id: format!("sha256:{}", &hex::encode(Sha256::digest(&self.image))[..12]),
+            state: self.state(now),
+            health: self.health(now),
+            networks: self.networks.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+/// Compose hashes the definition of a service, and recreates it when a network or volume that it uses is another one.
+/// The content of files is in no hash, and neither are `depends_on` and its own extensions.
+fn config_hash(service: &Json, whole: &Project) -> String {
+    let mut definition = service.clone();
+    let fields = definition.as_object_mut().expect("a service");
+    fields.retain(|name, _| name != "depends_on" && name != "x-moorline");
+    let networks =
+        service["networks"].as_object().into_iter().flatten().map(|(name, _)| &whole.model["networks"][name]);
+    let volumes = service["volumes"].as_array().into_iter().flatten();
+    let volumes = volumes.filter_map(|volume| whole.model["volumes"].get(volume["source"].as_str()?));
+    let shared: Vec<&Json> = networks.chain(volumes).collect();
+    hex::encode(&Sha256::digest(serde_json::json!([definition, shared]).to_string())[..16])
+}
+
+fn text(value: &Json) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,21 @@
+//! `Sim`: a whole host in memory, the second implementation of `World`, which can be cut at any effect.
+//!
+//! Nothing of it is a decision of moorline: git objects, the engine and Compose behave as COMPOSE.md and DESIGN say
+//! the real ones do. What the real ones do is proven elsewhere, against the real ones.
+#![allow(dead_code, unused_imports, reason = "every test binary uses its own part")]
+
+mod chain;
+mod compose;
+mod engine;
+mod golden;
+mod repository;
+mod sealed;
+mod transcript;
+mod world;
+
+pub use engine::{Behaviour, Engine};
+pub use golden::same_as_golden;
+pub use repository::{Repository, Signer, allowed_signers};
+pub use sealed::{ALPHA_KEY, BETA_KEY, Sealing, Sections, seal, seal_as};
+pub use transcript::Transcript;
+pub use world::{Host, Sim};

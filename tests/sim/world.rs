@@ -1,0 +1,596 @@
+//! The host in memory: what survives the death of the process is [`Host`], and [`Sim`] is the world around one run.
+
+use std::any::Any;
+use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use jiff::Timestamp;
+use moorline::decide::digest::DigestKey;
+use moorline::decide::event::Event;
+use moorline::decide::fault::{Code, Fault};
+use moorline::decide::health::Sample;
+use moorline::decide::push::Message;
+use moorline::decide::sops::Identities;
+use moorline::decide::trust::{History, Objects};
+use moorline::decide::{render, settings};
+use moorline::model::host::Logins;
+use moorline::model::tree::File;
+use moorline::model::{
+    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Report, Revision, Secret, Settings, State, Step,
+};
+use moorline::runs::reconcile::reconcile;
+use moorline::world::{Fetched, Occasion, Plugin, World};
+
+use super::compose::Project;
+use super::engine::Engine;
+use super::repository::{Repository, Signer, allowed_signers};
+use super::sealed::ALPHA_KEY;
+
+/// 2026-01-01T00:00:00Z.
+const BEGIN: i64 = 1_767_225_600;
+
+/// Everything that is still there when the process is not.
+#[derive(Clone)]
+pub struct Host {
+    /// `ledger.json`, as bytes: what cannot be written down cannot be remembered.
+    pub ledger: Option<Vec<u8>>,
+    /// `runs/*.json`, as bytes, by run.
+    pub reports: BTreeMap<String, Vec<u8>>,
+    /// Each stack's directory, without `.env`.
+    pub directories: BTreeMap<String, BTreeMap<String, File>>,
+    /// Each stack's `.env`, in memory.
+    pub environments: BTreeMap<String, String>,
+    /// Files of secrets, in memory.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Push URLs, in memory.
+    pub push_urls: BTreeMap<String, String>,
+    /// Messages that wait for the courier.
+    pub outbox: Vec<Message>,
+    /// The Docker Engine.
+    pub engine: Engine,
+    /// The tip that the courier fetched.
+    pub tip: Option<Revision>,
+    /// Milliseconds since 1970.
+    pub clock: i64,
+    /// `age.key`.
+    pub age_key: Option<String>,
+    /// `/etc/moorline/allowed_signers`.
+    pub signers: String,
+    /// The version of the Compose plugin.
+    pub plugin: String,
+    /// Whether the engine answers.
+    pub engine_answers: bool,
+    /// Whether the disk takes anything.
+    pub disk_is_full: bool,
+}
+
+/// A host, its repository, and what the present run did.
+pub struct Sim {
+    settings: Settings,
+    host: RefCell<Host>,
+    repository: RefCell<Repository>,
+    /// How many effects happen before the process dies.
+    cut: Cell<Option<usize>>,
+    /// What the present run asked and did, in order.
+    asked: RefCell<Vec<String>>,
+    effects: Cell<usize>,
+    said: RefCell<Vec<Event>>,
+    /// After how many effects the order to stop comes.
+    stop: Cell<Option<usize>>,
+}
+
+/// What unwinds when the process dies.
+struct Death;
+
+impl Sim {
+    /// An empty host `alpha` and an empty repository.
+    pub fn new() -> Self {
+        let text = "host = \"alpha\"\nremote = \"ssh://git@example.org/fleet.git\"\n";
+        let host = Host {
+            ledger: None,
+            reports: BTreeMap::new(),
+            directories: BTreeMap::new(),
+            environments: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            push_urls: BTreeMap::new(),
+            outbox: Vec::new(),
+            engine: Engine::default(),
+            tip: None,
+            clock: BEGIN * 1000,
+            age_key: Some(ALPHA_KEY.to_owned()),
+            signers: allowed_signers(),
+            plugin: "2.40.3".into(),
+            engine_answers: true,
+            disk_is_full: false,
+        };
+        Self {
+            settings: settings::read(text, "agent.toml").expect("valid"),
+            host: RefCell::new(host),
+            repository: RefCell::default(),
+            cut: Cell::new(None),
+            asked: RefCell::default(),
+            effects: Cell::new(0),
+            said: RefCell::default(),
+            stop: Cell::new(None),
+        }
+    }
+
+    /// Another host in the same state, with a history of its own from here on.
+    pub fn fork(&self) -> Self {
+        let fork = Self::new();
+        *fork.host.borrow_mut() = self.host.borrow().clone();
+        *fork.repository.borrow_mut() = self.repository.borrow().clone();
+        fork
+    }
+
+    /// The state of the host.
+    pub fn host(&self) -> RefMut<'_, Host> {
+        self.host.borrow_mut()
+    }
+
+    /// The fleet repository.
+    pub fn repository(&self) -> RefMut<'_, Repository> {
+        self.repository.borrow_mut()
+    }
+
+    /// Writes a file of the fleet repository; it counts from the next commit on.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> &Self {
+        self.repository().write(path, content);
+        self
+    }
+
+    /// Removes a file or directory of the fleet repository.
+    pub fn remove(&self, path: &str) -> &Self {
+        self.repository().remove(path);
+        self
+    }
+
+    /// Replaces a part of a file of the fleet repository.
+    pub fn edit(&self, path: &str, from: &str, to: &str) -> &Self {
+        let text = self.repository().read(path);
+        assert!(text.contains(from), "{path} does not hold {from:?}");
+        self.write(path, text.replace(from, to))
+    }
+
+    /// A signed commit on top of the tip, fetched by the courier.
+    pub fn commit(&self) -> Revision {
+        self.commit_as(Signer::Operator)
+    }
+
+    /// A commit on top of the tip, fetched by the courier.
+    pub fn commit_as(&self, signer: Signer) -> Revision {
+        let tip = self.host().tip.clone();
+        self.commit_on(tip.as_ref(), signer)
+    }
+
+    /// A commit on top of another commit, which becomes the tip: a branch that was rewritten.
+    pub fn commit_on(&self, parent: Option<&Revision>, signer: Signer) -> Revision {
+        let revision = self.repository().commit(parent, signer);
+        self.host().tip = Some(revision.clone());
+        revision
+    }
+
+    /// The next run dies after this many effects: nothing after them happens.
+    pub fn cut_after(&self, effects: usize) -> &Self {
+        self.cut.set(Some(effects));
+        self
+    }
+
+    /// The next run is asked to stop after this many effects.
+    pub fn stop_after(&self, effects: usize) -> &Self {
+        self.stop.set(Some(effects));
+        self
+    }
+
+    /// One run. None when the process died.
+    pub fn try_run(&self) -> Option<Report> {
+        self.begin();
+        let run = || reconcile(self, "reconcile").now_or_never().expect("nothing in memory is waited for");
+        let ended = catch_unwind(AssertUnwindSafe(run));
+        self.cut.set(None);
+        self.stop.set(None);
+        match ended {
+            Ok(report) => Some(report),
+            Err(payload) if payload.is::<Death>() => None,
+            Err(payload) => resume_unwind(payload),
+        }
+    }
+
+    /// One run that lives.
+    #[track_caller]
+    pub fn run(&self) -> Report {
+        self.try_run().expect("nothing cuts this run")
+    }
+
+    /// Forgets what was asked and said; the next question belongs to a new process.
+    pub fn begin(&self) {
+        self.effects.set(0);
+        self.asked.borrow_mut().clear();
+        self.said.borrow_mut().clear();
+        self.host().clock += 60_000;
+    }
+
+    /// How many effects the last run had.
+    pub fn effects(&self) -> usize {
+        self.effects.get()
+    }
+
+    /// What the last run asked and did, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.borrow().clone()
+    }
+
+    /// What the last run told the journal.
+    pub fn said(&self) -> Ref<'_, Vec<Event>> {
+        self.said.borrow()
+    }
+
+    /// The ledger as it stands on disk.
+    pub fn remembered(&self) -> Ledger {
+        self.read_ledger().expect("readable")
+    }
+
+    /// The memory is empty and every container was restarted.
+    pub fn reboot(&self) -> &Self {
+        let mut host = self.host();
+        host.environments.clear();
+        host.secrets.clear();
+        host.push_urls.clear();
+        host.outbox.clear();
+        let now = host.seconds();
+        host.engine.reboot(now);
+        drop(host);
+        self
+    }
+
+    /// A person holds the host for so many minutes.
+    pub fn hold(&self, minutes: i64) -> &Self {
+        let mut ledger = self.remembered();
+        let since = self.host().time();
+        let until = since + Duration::from_secs(minutes.unsigned_abs() * 60);
+        ledger.hold = Some(Hold { owner: "alice".into(), reason: "looking".into(), since, until });
+        self.host().ledger = Some(serde_json::to_vec(&ledger).expect("a ledger can be written"));
+        self
+    }
+
+    fn ask(&self, what: impl Into<String>) {
+        self.asked.borrow_mut().push(what.into());
+    }
+
+    /// The process dies here if it is its time; else one thing more has happened when this returns.
+    fn effect(&self, what: impl Into<String>) {
+        if self.cut.get() == Some(self.effects.get()) {
+            resume_unwind(Box::new(Death) as Box<dyn Any + Send>);
+        }
+        self.effects.set(self.effects.get() + 1);
+        self.ask(what);
+    }
+
+    fn written(&self, what: &str) -> Result<RefMut<'_, Host>, Fault> {
+        self.effect(what);
+        let host = self.host();
+        match host.disk_is_full {
+            true => {
+                Err(Fault::new(Code::StateUnwritable, format!("{what} cannot be written")).because("no space left"))
+            }
+            false => Ok(host),
+        }
+    }
+
+    fn engine(&self) -> Result<RefMut<'_, Host>, Fault> {
+        let host = self.host();
+        match host.engine_answers {
+            true => Ok(host),
+            false => Err(Fault::new(Code::EngineAway, "the Docker Engine does not answer").at("nothing was changed")),
+        }
+    }
+
+    fn read_ledger(&self) -> Result<Ledger, Fault> {
+        let damaged = |error: serde_json::Error| {
+            Fault::new(Code::LedgerDamaged, "ledger.json is damaged").caused_by(&error).at("nothing was changed")
+        };
+        match &self.host().ledger {
+            None => Ok(Ledger::default()),
+            Some(bytes) => serde_json::from_slice(bytes).map_err(damaged),
+        }
+    }
+
+    fn directory(&self, stack: &str) -> String {
+        self.settings.stack_directory(stack).display().to_string()
+    }
+
+    /// The project as Compose finds it in the stack's directory.
+    fn project(&self, stack: &str) -> Result<Project, Fault> {
+        let failed =
+            |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        let host = self.host();
+        let env = host.environments.get(stack).ok_or_else(|| failed("env file not found".into()))?;
+        let nothing = BTreeMap::new();
+        let files = host.directories.get(stack).unwrap_or(&nothing);
+        let project = Project::load(files, env, &self.directory(stack)).map_err(failed)?;
+        let secrets = self.settings.run.join("secrets");
+        for (name, service) in project.services() {
+            for definition in ["secrets", "configs"].iter().flat_map(|kind| project.mounted(service, kind)) {
+                let Some(path) = definition["file"].as_str() else { continue };
+                let there = match Path::new(path).strip_prefix(&secrets) {
+                    Ok(below) => host.secrets.contains_key(&below.display().to_string()),
+                    Err(_) => files.keys().any(|file| path.ends_with(file.as_str())),
+                };
+                if !there {
+                    return Err(failed(format!("service {name}: {path} does not exist")));
+                }
+            }
+        }
+        Ok(project)
+    }
+
+    fn up(&self, stack: &str, services: &[String]) -> Result<(), Fault> {
+        let project = self.project(stack)?;
+        let failed =
+            |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        for service in services {
+            self.effect(format!("create {stack}/{service}"));
+            self.engine()?.engine.begin(stack, service, &project).map_err(failed)?;
+        }
+        for service in services {
+            self.effect(format!("start {stack}/{service}"));
+            let mut host = self.engine()?;
+            let now = host.seconds();
+            host.engine.start(stack, service, now).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn write_stack(&self, desired: &DesiredStack) -> Result<(), Fault> {
+        let stack = &desired.name;
+        let mut host = self.written(&format!("memory of {stack}"))?;
+        for file in &desired.secrets {
+            host.secrets.insert(file.path.clone(), file.content.expose().clone());
+        }
+        host.environments.insert(stack.clone(), desired.environment.expose().clone());
+        drop(host);
+        self.written(&format!("directory of {stack}"))?.directories.insert(stack.clone(), desired.files.clone());
+        Ok(())
+    }
+}
+
+impl Host {
+    /// The time, without letting any pass.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.clock).expect("within the years that jiff knows")
+    }
+
+    fn seconds(&self) -> i64 {
+        self.clock / 1000
+    }
+}
+
+impl World for Sim {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn now(&self) -> Timestamp {
+        self.host().clock += 1;
+        self.host().time()
+    }
+
+    async fn wait(&self, time: Duration) {
+        self.host().clock += i64::try_from(time.as_millis()).expect("a short time");
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.get().is_some_and(|effects| self.effects.get() >= effects)
+    }
+
+    fn say(&self, event: Event) {
+        self.said.borrow_mut().push(event);
+    }
+
+    fn lock_run(&self, _verb: &str) -> Result<impl Sized, Fault> {
+        Ok(())
+    }
+
+    async fn occasion(&self, _timer: Timestamp) -> Occasion {
+        Occasion::Stop
+    }
+
+    fn service_ready(&self) {}
+
+    fn service_status(&self, _line: &str) {}
+
+    fn ledger(&self) -> Result<Ledger, Fault> {
+        self.ask("ledger");
+        self.read_ledger()
+    }
+
+    fn persist(&self, ledger: &Ledger) -> Result<(), Fault> {
+        let mut ledger = ledger.clone();
+        // A person may have held this host meanwhile.
+        ledger.hold = self.read_ledger()?.hold;
+        let bytes = serde_json::to_vec(&ledger).expect("a ledger can be written");
+        self.written("ledger")?.ledger = Some(bytes);
+        Ok(())
+    }
+
+    fn record(&self, report: &Report) -> Result<(), Fault> {
+        let bytes = serde_json::to_vec(report).expect("a report can be written");
+        self.written("report")?.reports.insert(report.run.clone(), bytes);
+        Ok(())
+    }
+
+    fn digest_key(&self) -> Result<Option<DigestKey>, Fault> {
+        Ok(Some(DigestKey::new(vec![7; 32])))
+    }
+
+    fn make_digest_key(&self) -> Result<DigestKey, Fault> {
+        Ok(DigestKey::new(vec![7; 32]))
+    }
+
+    fn tip(&self) -> Result<Revision, Fault> {
+        self.ask("tip");
+        let missing = || Fault::new(Code::RepositoryMissing, "the courier has not fetched the repository yet");
+        self.host().tip.clone().ok_or_else(missing)
+    }
+
+    fn local_signers(&self) -> Result<Vec<u8>, Fault> {
+        Ok(self.host().signers.clone().into_bytes())
+    }
+
+    fn history(&self, tip: &Revision, until: Option<&Revision>) -> Result<History, Fault> {
+        self.ask("history");
+        self.repository().history(tip, until)
+    }
+
+    fn objects(&self) -> Result<impl Objects<Error = Fault>, Fault> {
+        self.ask("objects");
+        Ok(self.repository().objects())
+    }
+
+    fn identities(&self) -> Result<Identities, Fault> {
+        self.ask("identities");
+        let missing = || Fault::new(Code::KeyMissing, "the age key cannot be used").at("nothing was changed");
+        let text = self.host().age_key.clone().ok_or_else(missing)?;
+        Identities::parse(&text).map_err(|error| missing().caused_by(&error))
+    }
+
+    async fn plugin(&self) -> Result<Plugin, Fault> {
+        self.ask("plugin");
+        let version = self.host().plugin.clone();
+        Ok(Plugin { stamp: format!("{version} 1 1.1"), version })
+    }
+
+    fn plugin_stamp(&self, version: &str) -> Result<String, Fault> {
+        self.ask("plugin stamp");
+        let is_same = self.host().plugin == version;
+        Ok(format!("{version} 1 {}", if is_same { "1.1" } else { "2.2" }))
+    }
+
+    async fn observe(&self) -> Result<Observed, Fault> {
+        self.ask("observe");
+        let host = self.engine()?;
+        Ok(host.engine.observe(host.seconds()))
+    }
+
+    fn without_memory(&self, stacks: &[String]) -> BTreeSet<String> {
+        self.ask("memory");
+        let host = self.host();
+        stacks.iter().filter(|stack| !host.environments.contains_key(*stack)).cloned().collect()
+    }
+
+    async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault> {
+        self.ask("images");
+        let host = self.engine()?;
+        Ok(images.difference(&host.engine.images).cloned().collect())
+    }
+
+    async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault> {
+        self.ask(format!("model of {}", inputs.stack));
+        let refused = |why: String| {
+            Fault::new(Code::ComposeRefused, format!("compose does not accept stacks/{}/compose.yaml", inputs.stack))
+                .because(why)
+                .at("nothing was changed")
+        };
+        let files = render::staging(inputs, key);
+        let env = files[".env"].text().expect("moorline writes text").to_owned();
+        let project = Project::load(&files, &env, &self.directory(&inputs.stack)).map_err(refused)?;
+        serde_json::from_value(project.model).map_err(|error| refused(error.to_string()))
+    }
+
+    async fn act(&self, step: &Step, desired: Option<&DesiredStack>, _logins: &Logins) -> Result<(), Fault> {
+        let stack = &step.stack;
+        // Each step takes its time.
+        self.host().clock += 1000;
+        match (&step.action, desired) {
+            (Action::Pull { image }, _) => {
+                self.effect(format!("pull {image}"));
+                let failed =
+                    |why: String| Fault::new(Code::StepFailed, format!("{image} cannot be pulled")).because(why);
+                self.engine()?.engine.pull(image).map_err(failed)
+            }
+            (Action::Write { .. }, Some(desired)) => self.write_stack(desired),
+            (Action::Up { services }, Some(_)) => self.up(stack, services),
+            (Action::UpWhole, Some(_)) => {
+                let services: Vec<String> = self.project(stack)?.services().keys().cloned().collect();
+                self.up(stack, &services)
+            }
+            (Action::Signal { services, signal }, Some(_)) => {
+                for service in services {
+                    self.effect(format!("signal {stack}/{service}"));
+                    self.engine()?.engine.signal(stack, service, signal);
+                }
+                Ok(())
+            }
+            (Action::Remove { services }, _) => {
+                for service in services {
+                    self.effect(format!("remove {stack}/{service}"));
+                    self.engine()?.engine.remove(stack, service);
+                }
+                Ok(())
+            }
+            (Action::Down, _) => {
+                let services: Vec<String> = {
+                    let host = self.engine()?;
+                    let ours = host.engine.containers.iter().filter(|container| container.project == *stack);
+                    ours.map(|container| container.service.clone()).collect()
+                };
+                for service in services {
+                    self.effect(format!("remove {stack}/{service}"));
+                    self.engine()?.engine.remove(stack, &service);
+                }
+                self.effect(format!("remove networks of {stack}"));
+                self.engine()?.engine.remove_networks(stack);
+                let mut host = self.written(&format!("no directory of {stack}"))?;
+                host.directories.remove(stack);
+                host.environments.remove(stack);
+                let prefix = format!("{stack}/");
+                host.secrets.retain(|path, _| !path.starts_with(&prefix));
+                Ok(())
+            }
+            (Action::Gate { .. }, _) | (_, None) => panic!("`{}` cannot be carried out alone", step.action.verb()),
+        }
+    }
+
+    async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault> {
+        let host = self.engine()?;
+        Ok(host.engine.look(stack, services, host.seconds()))
+    }
+
+    fn push_url(&self, monitor: &str) -> Option<Secret<String>> {
+        self.host().push_urls.get(monitor).cloned().map(Secret::new)
+    }
+
+    fn remember_push_url(&self, monitor: &str, url: Option<&Secret<String>>) {
+        match url {
+            Some(url) => _ = self.host().push_urls.insert(monitor.to_owned(), url.expose().clone()),
+            None => _ = self.host().push_urls.remove(monitor),
+        }
+    }
+
+    fn post(&self, message: &Message) -> Result<(), Fault> {
+        self.effect("post");
+        self.host().outbox.push(message.clone());
+        Ok(())
+    }
+
+    fn outbox(&self) -> Result<Vec<Message>, Fault> {
+        Ok(self.host().outbox.clone())
+    }
+
+    async fn send(&self, _message: &Message) -> Result<(), Fault> {
+        Err(Fault::new(Code::PushFailed, "there is no network in memory"))
+    }
+
+    fn delivered(&self, message: &Message) -> Result<(), Fault> {
+        self.host().outbox.retain(|other| other.id != message.id);
+        Ok(())
+    }
+
+    async fn fetch(&self) -> Result<Fetched, Fault> {
+        Ok(Fetched::Unchanged)
+    }
+}

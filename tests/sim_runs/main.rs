@@ -1,0 +1,16 @@
+//! Whole runs on a host in memory: scenarios with their transcripts, and what must hold however a run ends.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::disallowed_types,
+    reason = "tests start neighbours, wait for them, and say what they measured"
+)]
+
+#[path = "../sim/mod.rs"]
+mod sim;
+
+mod cuts;
+mod fleet;
+mod properties;
+mod scenarios;
+mod world_after;

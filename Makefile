@@ -1,0 +1,86 @@
+# What to type, and nothing else: each target is one or two commands that can be typed by hand.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The programs that the tests run beside; see scripts/install-tools.
+MOORLINE_LAB ?= $(CURDIR)/.lab/tools
+export MOORLINE_LAB
+
+# nextest keeps its records here wherever the target directory is.
+junit := target/nextest/ci/junit.xml
+# The tests that need no engine, and no root.
+fast := not binary(/^(real_.*|lab_selftest)$$/) | test(/^(git|push)::/)
+
+# Compiling is done by whoever you are, running the tests by root.
+ifneq ($(shell id -u),0)
+host := $(shell rustc -vV | sed -n 's/^host: //p')
+export CARGO_TARGET_$(shell echo $(host) | tr a-z- A-Z_)_RUNNER := $(CURDIR)/scripts/as-root
+endif
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools: ## Install what tests and demo need: engine, Compose plugin, registry, sshd, ...
+	@scripts/install-tools
+
+.PHONY: build
+build: ## Compile for a host
+	cargo build --locked --release
+
+.PHONY: test
+test: tools lint deny ## Everything: tools, lint, licences, all tests on real neighbours, documentation
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		result=0; rm -f $(junit); \
+		cargo nextest run --locked --profile ci || result=$$?; \
+		[ ! -f $(junit) ] || scripts/slowest $(junit); \
+		[ $$result = 0 ] || exit $$result; \
+	else \
+		echo 'cargo-nextest is missing (cargo install --locked cargo-nextest): using cargo test, slower and without a table of times'; \
+		cargo test --locked --no-fail-fast --lib --bins --tests -- --test-threads 2; \
+	fi
+	cargo test --locked --doc
+
+.PHONY: test-fast
+test-fast: ## The tests that need neither root nor an engine
+	cargo nextest run --locked -E '$(fast)'
+
+.PHONY: lint
+lint: ## Formatting and clippy, as strict as they are in CI
+	cargo fmt --all -- --check
+	cargo clippy --locked --all-targets --quiet -- -D warnings
+
+# The advisories are in a git repository that not every network reaches. Everything else is checked without it, and
+# what was not checked is said: a quiet success would be a lie.
+.PHONY: deny
+deny: ## Licences, bans, sources and (where the database can be fetched) advisories of all dependencies
+	@deny=$$(PATH=$(MOORLINE_LAB)/bin:$$PATH command -v cargo-deny || true); \
+	if [ -z "$$deny" ]; then \
+		echo 'cargo-deny is missing: licences, bans, sources and advisories were NOT checked (scripts/install-tools says why)'; \
+	else \
+		"$$deny" --log-level error --all-features check --hide-inclusion-graph --allow duplicate --allow license-not-encountered licenses bans sources; \
+		if "$$deny" --log-level off fetch db >/dev/null 2>&1; then \
+			"$$deny" --log-level error --all-features --offline check advisories; \
+		else \
+			echo 'advisories were NOT checked: the advisory database cannot be fetched from here'; \
+		fi; \
+	fi
+
+.PHONY: demo
+demo: tools build ## Two hosts, a signed repository, a deploy, a promotion, a refused signature; cleans up after itself
+	scripts/demo
+
+.PHONY: demo-clean
+demo-clean: ## Remove what an interrupted demo left
+	scripts/demo --clean
+
+.PHONY: figures
+figures: tools build ## What moorline costs a host: time, memory, bytes on the wire (printed, not judged)
+	benches/figures
+
+.PHONY: clean
+clean: ## Remove what was compiled and what was installed for the tests
+	cargo clean
+	rm -rf .lab

@@ -1,0 +1,224 @@
+//! The services as they run on a host: courier and keeper side by side, signals, locks, rings.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::disallowed_types,
+    reason = "tests start neighbours, wait for them, and say what they measured"
+)]
+
+mod support;
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use support::lab::WEB;
+use support::{Engine, Fleet, GitServer, Host, Image, Lab, Run as _, Signer, Signing, Status, until, wait};
+
+/// A service of moorline in the background. Dropping it ends it.
+struct Service(Child);
+
+impl Service {
+    fn start(host: &Host, verb: &str) -> Self {
+        let log = std::fs::File::create(host.etc().join(format!("{verb}.log"))).unwrap();
+        let mut command = host.command(&["--verbose", verb]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Self(command.spawn().expect("moorline starts"))
+    }
+
+    fn signal(&self, name: &str) {
+        let mut kill = std::process::Command::new("kill");
+        kill.args(["-s", name, &self.0.id().to_string()]).run().succeeds();
+    }
+
+    fn ends(&mut self) -> Option<i32> {
+        wait::within(Duration::from_secs(30), "the service ends", || self.0.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn log(host: &Host, verb: &str) -> String {
+    std::fs::read_to_string(host.etc().join(format!("{verb}.log"))).unwrap_or_default()
+}
+
+#[test]
+fn a_merge_reaches_the_host_and_kuma_within_one_poll() {
+    let mut lab = Lab::new();
+    let mut courier = Service::start(&lab.host, "courier");
+    let mut keeper = Service::start(&lab.host, "run");
+    let first = lab.publish("first");
+    until("the first revision runs", || (lab.host.status()["last_run"]["revision"] == *first).then_some(()));
+    lab.push.wait_for_beats("alpha", 1);
+
+    lab.engine.image("lab/web:2", &Image::web());
+    lab.fleet.write("stacks/web/compose.yaml", WEB.replace("lab/web:1", "lab/web:2"));
+    let second = lab.publish("second");
+    until("the second revision runs", || {
+        let status = lab.host.status();
+        (status["last_run"]["revision"] == *second && status["last_run"]["end"] == "converged").then_some(())
+    });
+    assert_eq!(lab.host.status()["last_run"]["occasion"], "tip");
+    wait::within(Duration::from_secs(20), "kuma hears of it", || {
+        let beats = lab.push.beats("alpha");
+        beats.iter().any(|beat| beat.status == Status::Up && beat.msg.contains(&second[..8])).then_some(())
+    });
+
+    // A second agent and a second courier name the first.
+    for (verb, pid) in [("run", keeper.0.id()), ("courier", courier.0.id())] {
+        let ran = lab.host.moorline(&[verb]);
+        assert_eq!(ran.code, Some(11), "{ran}");
+        assert!(ran.stderr.contains("error[lock-held]") && ran.stderr.contains(&pid.to_string()), "{ran}");
+    }
+    // Between two runs of the agent a person may run one too.
+    assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
+
+    keeper.signal("HUP");
+    until("the signal begins a run", || (lab.host.status()["last_run"]["occasion"] == "signal").then_some(()));
+    keeper.signal("TERM");
+    assert_eq!(keeper.ends(), Some(0), "{}", log(&lab.host, "run"));
+    courier.signal("TERM");
+    assert_eq!(courier.ends(), Some(0), "{}", log(&lab.host, "courier"));
+}
+
+#[test]
+fn the_order_to_stop_finishes_the_step_and_writes_the_report() {
+    let mut lab = Lab::new();
+    // Never healthy: the gate would wait for a minute.
+    lab.engine
+        .image("lab/db:1", &Image::idle().change("HEALTHCHECK --interval=30s --start-period=60s CMD [\"false\"]"));
+    lab.fleet.write("stacks/web/compose.yaml", WEB.replace("15s", "60s"));
+    lab.publish("slow");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    let mut keeper = Service::start(&lab.host, "run");
+    until("the gate waits", || log(&lab.host, "run").contains("step done: up").then_some(()));
+    let second = lab.host.moorline(&["reconcile"]);
+    assert_eq!(second.code, Some(11), "one run at a time: {second}");
+    assert!(second.stderr.contains(&keeper.0.id().to_string()), "{second}");
+    keeper.signal("TERM");
+    assert_eq!(keeper.ends(), Some(0), "{}", log(&lab.host, "run"));
+    let report = &lab.host.status()["last_run"];
+    let outcomes = report["outcomes"].as_array().unwrap();
+    assert_eq!(outcomes.last().unwrap()["verdict"]["outcome"], "skipped", "{report:#}");
+    assert_eq!(report["end"], "stopped");
+}
+
+#[test]
+fn systemd_is_told_that_the_service_is_ready_and_alive() {
+    let mut lab = Lab::new();
+    lab.publish("first");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    let path = lab.engine.scratch().join("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = lab.host.command(&["run"]);
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "500000").stdin(Stdio::null()).stderr(Stdio::null());
+    let mut keeper = Service(command.stdout(Stdio::null()).spawn().unwrap());
+    let mut told = String::new();
+    let mut buffer = [0; 4096];
+    while !(told.contains("READY=1") && told.contains("WATCHDOG=1") && told.contains("STATUS=converged at ")) {
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}, told so far: {told}"));
+        told.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        told.push('\n');
+    }
+    keeper.signal("TERM");
+    assert_eq!(keeper.ends(), Some(0));
+    let length = std::iter::from_fn(|| socket.recv(&mut buffer).ok().map(|length| buffer[..length].to_vec()))
+        .find(|message| message.starts_with(b"STOPPING=1"));
+    assert!(length.is_some());
+}
+
+#[test]
+fn a_hold_looks_and_does_not_touch() {
+    let mut lab = Lab::new();
+    lab.deploy("first");
+    let before = lab.containers("web");
+    assert_eq!(lab.host.moorline(&["hold", "--for", "25h", "--reason", "x"]).code, Some(2));
+    assert_eq!(lab.host.moorline(&["hold", "--for", "1h"]).code, Some(2));
+    lab.host.moorline(&["hold", "--for", "1h", "--reason", "looking at a slow query"]).succeeds();
+    lab.secrets("web:\n  TOKEN: other\n");
+    lab.publish("while held");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    let ran = lab.host.moorline(&["reconcile"]);
+    assert_eq!(ran.code, Some(4), "{ran}");
+    assert!(ran.stderr.contains("looking at a slow query"), "{ran}");
+    assert_eq!(lab.containers("web"), before);
+    let report = &lab.host.status()["last_run"];
+    assert_eq!(report["end"], "held");
+    assert!(!report["plan"]["steps"].as_array().unwrap().is_empty(), "the plan is shown all the same: {report:#}");
+    lab.host.moorline(&["release"]).succeeds();
+    lab.host.moorline(&["reconcile"]).succeeds();
+    assert_ne!(lab.containers("web"), before);
+}
+
+#[test]
+fn production_runs_what_its_ring_names_and_moves_by_a_commit() {
+    let (canary, production) = (Engine::start(), Engine::start());
+    for engine in [&canary, &production] {
+        engine.image("lab/app:1", &Image::idle());
+        engine.image("lab/app:2", &Image::idle());
+    }
+    let server = GitServer::http(Some("s3cret-token"));
+    let alice = Signer::new("alice");
+    let bare = server.repository("fleet.git");
+    let hosts = [
+        Host::new("alpha", &canary, &server, "fleet.git", &[&alice]),
+        Host::new("bravo", &production, &server, "fleet.git", &[&alice]),
+    ];
+    for host in &hosts {
+        host.use_token("s3cret-token");
+    }
+    let mut fleet = Fleet::new(&bare);
+    let publish = |fleet: &mut Fleet, message: &str| {
+        let revision = fleet.commit(Signing::By(&alice), message);
+        fleet.push();
+        revision
+    };
+    let stack = |tag: &str| format!("services:\n  app: {{ image: 'lab/app:{tag}', stop_grace_period: 1s }}\n");
+    fleet.allow(&[&alice]).write("moorline.yaml", "version: 1\n");
+    fleet.write("rings/canary.yaml", "follow: main\n").write("rings/production.yaml", "follow: main\n");
+    fleet.write("hosts/alpha/host.yaml", "ring: canary\nstacks: [app]\n");
+    fleet.write("hosts/bravo/host.yaml", "ring: production\nstacks: [app]\n");
+    fleet.write("stacks/app/compose.yaml", stack("1"));
+    let first = publish(&mut fleet, "first");
+    fleet.write("rings/production.yaml", format!("commit: {first}\n"));
+    publish(&mut fleet, "production names its revision");
+    hosts.iter().for_each(|host| drop(host.converges()));
+
+    fleet.write("stacks/app/compose.yaml", stack("2"));
+    let second = publish(&mut fleet, "app 2");
+    hosts.iter().for_each(|host| drop(host.converges()));
+    let image = |engine: &Engine| engine.inspect("app-app-1")["Config"]["Image"].clone();
+    assert_eq!((image(&canary), image(&production)), ("lab/app:2".into(), "lab/app:1".into()));
+
+    fleet.write("rings/production.yaml", format!("commit: {second}\n"));
+    publish(&mut fleet, "promote");
+    hosts.iter().for_each(|host| drop(host.converges()));
+    assert_eq!(image(&production), "lab/app:2");
+
+    // Back is a promotion of an older revision.
+    fleet.write("rings/production.yaml", format!("commit: {first}\n"));
+    publish(&mut fleet, "back");
+    hosts[1].converges();
+    assert_eq!(image(&production), "lab/app:1");
+
+    fleet.write("rings/production.yaml", format!("commit: {second}\nhalt: audit\n"));
+    publish(&mut fleet, "halt");
+    hosts[1].moorline(&["courier", "--once"]).succeeds();
+    let ran = hosts[1].moorline(&["reconcile"]);
+    assert_eq!(ran.code, Some(4), "{ran}");
+    assert!(ran.stderr.contains("error[halted]: ring production is halted: audit"), "{ran}");
+    assert_eq!(image(&production), "lab/app:1");
+
+    fleet.write("rings/production.yaml", "commit: 00000000000000000000000000000000000000aa\n");
+    publish(&mut fleet, "a revision that nobody has seen");
+    hosts[1].moorline(&["courier", "--once"]).succeeds();
+    let ran = hosts[1].moorline(&["reconcile"]);
+    assert_eq!(ran.code, Some(13), "{ran}");
+    assert!(ran.stderr.contains("error[revision-not-accepted]"), "{ran}");
+    assert_eq!(image(&production), "lab/app:1");
+}

@@ -1,0 +1,155 @@
+//! Secrets on a real host: they reach the container, and nothing that lasts or prints.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::disallowed_types,
+    reason = "tests start neighbours, wait for them, and say what they measured"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+
+use support::{Lab, Run as _, search_for_canary};
+
+const CANARIES: &[&str] = &["canary-file-7f31", "canary-config-9a22", "canary-push-token", "canary-login-5d10"];
+const IN_ENVIRONMENT: &str = "canary-environment-4c77";
+
+const STACK: &str = "\
+services:
+  app:
+    image: lab/db:1
+    stop_grace_period: 1s
+    secrets: [file]
+    configs: [{ source: rendered, target: /etc/rendered }]
+    environment: { EXPOSED: '${EXPOSED}' }
+secrets:
+  file: { environment: FILE_SECRET }
+configs:
+  rendered: { content: \"user=app cost=$$5 password=${CONFIG_SECRET}\\n\" }
+";
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    let url = lab.push.monitor("canary-push-token");
+    lab.host_yaml("[app]");
+    lab.fleet.write("stacks/app/compose.yaml", STACK);
+    let secrets = format!(
+        "all:\n  KUMA: {url}\napp:\n  FILE_SECRET: canary-file-7f31\n  CONFIG_SECRET: canary-config-9a22\n  \
+         EXPOSED: {IN_ENVIRONMENT}\nregistries:\n  registry.example.org:\n    username: bot\n    password: canary-login-5d10\n"
+    );
+    lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.host.seal(&secrets));
+    lab
+}
+
+#[test]
+fn secrets_reach_the_container_and_nothing_that_lasts_or_prints() {
+    let mut lab = lab();
+    lab.publish("first");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    let mut printed = lab.host.moorline(&["plan"]).said();
+    printed += &lab.host.moorline(&["--verbose", "reconcile"]).said();
+    assert_eq!(lab.exec("app", "app", &["cat", "/run/secrets/file"]), "canary-file-7f31");
+    assert_eq!(lab.exec("app", "app", &["cat", "/etc/rendered"]), "user=app cost=$5 password=canary-config-9a22");
+    assert_eq!(lab.exec("app", "app", &["sh", "-c", "echo $EXPOSED"]), IN_ENVIRONMENT);
+
+    // A second generation, a run that fails, and everything that can be asked.
+    lab.fleet.write("stacks/app/compose.yaml", STACK.replace("user=app", "user=two"));
+    lab.publish("second");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    printed += &lab.host.moorline(&["plan", "--json"]).said();
+    printed += &lab.host.moorline(&["reconcile", "--json"]).said();
+    lab.fleet.write("stacks/app/compose.yaml", STACK.replace("lab/db:1", "127.0.0.1:9/none:1"));
+    lab.publish("third");
+    printed += &lab.host.moorline(&["courier", "--once"]).said();
+    printed += &lab.host.moorline(&["--verbose", "reconcile"]).said();
+    for verb in [&["status"][..], &["status", "--json"], &["runs", "--json"], &["runs", "show"], &["doctor", "--json"]]
+    {
+        printed += &lab.host.moorline(verb).said();
+    }
+    let inspected = lab.engine.docker(&["inspect", "app-app-1"]).said();
+
+    for canary in CANARIES.iter().chain([&IN_ENVIRONMENT]) {
+        assert!(!printed.contains(canary), "{canary} was printed:\n{printed}");
+    }
+    for canary in CANARIES {
+        assert!(!inspected.contains(canary), "{canary} is in docker inspect");
+    }
+    assert!(printed.contains("secret EXPOSED stands in the environment of app/app, which is on disk"), "{printed}");
+    // The repository holds it sealed; the engine's root has what the stack asked for, and only that.
+    let lasting: Vec<PathBuf> = vec![lab.host.state(), lab.engine.data_root.clone(), lab.fleet.path()];
+    let hits = search_for_canary(&lasting, CANARIES);
+    assert!(hits.is_empty(), "{hits:#?}");
+    let hits = search_for_canary(&[lab.host.state()], &[IN_ENVIRONMENT]);
+    assert!(hits.is_empty(), "{hits:#?}");
+    // Where they are is memory.
+    let mut stat = lab.engine.scratch().command("busybox");
+    let kind = stat.args(["stat", "-f", "-c", "%t"]).arg(lab.host.run_directory()).run().succeeds();
+    assert_eq!(kind, "858458f6", "the run directory must be ramfs");
+}
+
+#[test]
+fn odd_values_arrive_exactly_as_they_were_sealed() {
+    let mut lab = Lab::new();
+    let values = [
+        "it's \"quoted\"",
+        "$HOME ${X} $$ `id`",
+        "back\\slash \\n \\",
+        "  spaces  ",
+        "# no comment # here",
+        "a=b=c",
+        "line one\nline two\n",
+        "tab\tend",
+        "ünïcödé ☃",
+        "'",
+        "\"",
+        "'\\",
+        "%{}[]!&*|>?:,",
+        "trailing\\'",
+        "$",
+        "\r",
+    ];
+    let mut stack = String::from("services:\n  app:\n    image: lab/db:1\n    stop_grace_period: 1s\n    secrets: [");
+    let names: Vec<String> = (0..values.len()).map(|number| format!("v{number}")).collect();
+    stack += &names.join(", ");
+    stack += "]\n    environment:\n";
+    for name in &names {
+        stack += &format!("      E_{name}: ${{{}}}\n", name.to_uppercase());
+    }
+    stack += "secrets:\n";
+    let mut secrets = String::from("app:\n");
+    for (name, value) in names.iter().zip(values) {
+        stack += &format!("  {name}: {{ environment: {} }}\n", name.to_uppercase());
+        secrets += &format!("  {}: {}\n", name.to_uppercase(), serde_json::to_string(value).unwrap());
+    }
+    lab.host_yaml("[app]");
+    lab.secrets(&secrets);
+    lab.fleet.write("stacks/app/compose.yaml", stack);
+    lab.deploy("odd");
+    let environment = &lab.engine.inspect("app-app-1")["Config"]["Env"];
+    for (name, value) in names.iter().zip(values) {
+        let file = lab.host.run_directory().join("secrets/app");
+        let found =
+            std::fs::read_dir(file).unwrap().find_map(|entry| std::fs::read(entry.unwrap().path().join(name)).ok());
+        assert_eq!(found.as_deref(), Some(value.as_bytes()), "{name} as a file");
+        let expected = serde_json::json!(format!("E_{name}={value}"));
+        assert!(environment.as_array().unwrap().contains(&expected), "{expected} in {environment:#}");
+    }
+    // And by the hand of a person too: the same `.env`, so the same project.
+    let before = lab.containers("app");
+    lab.engine.compose(&lab.host.stack("app"), &["up", "-d"]).succeeds();
+    assert_eq!(lab.containers("app"), before);
+}
+
+#[test]
+fn after_a_reboot_the_files_in_memory_come_back() {
+    let mut lab = Lab::new();
+    lab.deploy("first");
+    lab.engine.docker(&["stop", "-t", "0", "web-web-1", "web-db-1"]).succeeds();
+    let mut umount = lab.engine.scratch().command("busybox");
+    umount.arg("umount").arg(lab.host.run_directory()).run().succeeds();
+    let report = lab.host.moorline(&["reconcile", "--json"]).succeeds();
+    assert!(report.contains("\"cause\": \"memory-empty\""), "{report}");
+    assert_eq!(lab.exec("web", "web", &["cat", "/run/secrets/token"]), "canary-token-1");
+    assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
+}

@@ -1,0 +1,34 @@
+//! The lab: starts the real neighbours that tests run against, and leaves nothing of them behind.
+//!
+//! Everything here is a guard: dropping it, also in a panic, stops what it started. What a killed test run left is
+//! cleared by the next one (see [`scratch`]). Programs come from the directory that `scripts/install-tools` fills.
+//! A missing one is a failed test that names the package, never a test that passes without having run.
+#![allow(dead_code, unused_imports, reason = "every test binary uses its own part of the lab")]
+
+pub mod canary;
+pub mod engine;
+pub mod fleet;
+pub mod git_server;
+pub mod host;
+pub mod http;
+pub mod image;
+pub mod lab;
+pub mod push_server;
+pub mod registry;
+pub mod run;
+pub mod scratch;
+pub mod tools;
+pub mod wait;
+
+pub use canary::{Hit, search_for_canary};
+pub use engine::Engine;
+pub use fleet::{Fleet, Signer, Signing};
+pub use git_server::GitServer;
+pub use host::{Host, seal};
+pub use image::Image;
+pub use lab::Lab;
+pub use push_server::{Beat, Mood, PushServer, Status};
+pub use registry::Registry;
+pub use run::{Ran, Run};
+pub use scratch::Scratch;
+pub use wait::until;

@@ -1,0 +1,292 @@
+//! The example fleet repository is valid; damaged copies of it are refused with the whole text in
+//! `tests/cli/check/*.txt`.
+//!
+//! `MOORLINE_UPDATE=1` writes these texts anew. Read what changed before you commit it: people see it.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    clippy::disallowed_types,
+    reason = "tests start neighbours, wait for them, and say what they measured"
+)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use moorline::decide::sops::{self, Format, Identities};
+use moorline::decide::trust::AllowedSigners;
+
+#[path = "sim/golden.rs"]
+mod golden;
+#[path = "support/tools.rs"]
+#[allow(dead_code, reason = "this binary needs one tool of the lab")]
+mod tools;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn example() -> std::path::PathBuf {
+    root().join("repo-layout-example")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn moorline(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moorline"));
+    command.args(arguments).current_dir(directory);
+    command
+}
+
+/// What a person sees: the command, what it printed, and the exit code.
+fn transcript(arguments: &[&str], output: &Output) -> String {
+    let said = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("utf-8");
+    let code = output.status.code().expect("an exit code");
+    format!("$ moorline {}\n{}{}exit {code}\n", arguments.join(" "), said(&output.stdout), said(&output.stderr))
+}
+
+fn compare(golden: &str, seen: &str) {
+    golden::same_as_golden(&format!("tests/cli/{golden}"), seen);
+}
+
+/// Runs a verb on a copy of the example, after `damage` was done to it.
+fn on_a_copy(golden: &str, arguments: &[&str], damage: impl FnOnce(&Path)) {
+    let scratch = tempfile::tempdir().unwrap();
+    copy(&example(), scratch.path());
+    damage(scratch.path());
+    let output = moorline(scratch.path(), arguments).output().unwrap();
+    compare(golden, &transcript(arguments, &output));
+}
+
+fn edit(root: &Path, path: &str, from: &str, to: &str) {
+    let path = root.join(path);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(from), "{}: {from:?} is not there", path.display());
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn the_example_is_valid() {
+    on_a_copy("check/valid.txt", &["check"], |_| {});
+}
+
+#[test]
+fn one_host_of_the_example_is_valid() {
+    on_a_copy("check/one-host.txt", &["check", ".", "--host", "bravo"], |_| {});
+}
+
+#[test]
+fn a_first_run_of_the_example_is_planned_without_host_key_and_engine() {
+    let scratch = tempfile::tempdir().unwrap();
+    let plugins = scratch.path().join(".docker/cli-plugins");
+    fs::create_dir_all(&plugins).unwrap();
+    std::os::unix::fs::symlink(tools::tool("docker-compose"), plugins.join("docker-compose")).unwrap();
+    let arguments = ["plan", "--dir", ".", "--host", "alpha"];
+    let output = moorline(&example(), &arguments).env("HOME", scratch.path()).output().unwrap();
+    compare("plan/example.txt", &transcript(&arguments, &output));
+}
+
+#[test]
+fn the_demo_keys_open_the_secrets_and_no_other_key_does() {
+    let key = |name: &str| {
+        let text = fs::read_to_string(example().join("demo-keys").join(format!("{name}.age"))).unwrap();
+        Identities::parse(&text).unwrap()
+    };
+    for (host, other) in [("alpha", "bravo"), ("bravo", "alpha")] {
+        let sealed = fs::read(example().join(format!("hosts/{host}/secrets.sops.yaml"))).unwrap();
+        for name in [host, "operator"] {
+            let document = sops::decrypt(&sealed, Format::Yaml, &key(name)).unwrap();
+            let sections: Vec<&str> = document.root().entries().map(|(name, _)| name).collect();
+            assert_eq!(sections, ["all", "nextcloud", "zitadel"]);
+        }
+        assert!(sops::decrypt(&sealed, Format::Yaml, &key(other)).is_err());
+        let recipient = fs::read_to_string(example().join(format!("hosts/{host}/recipient"))).unwrap();
+        assert_eq!(key(host).recipients(), [recipient.trim()]);
+    }
+}
+
+#[test]
+fn the_demo_signer_is_the_one_who_may_sign() {
+    let list = fs::read(example().join("signers/allowed_signers")).unwrap();
+    let signers = AllowedSigners::parse(&list).unwrap();
+    let public = fs::read_to_string(example().join("demo-keys/signer.pub")).unwrap();
+    let line = format!("demo@example.org {public}");
+    let demo = AllowedSigners::parse(line.as_bytes()).unwrap();
+    assert_eq!(signers.entries().len(), 1);
+    assert_eq!(signers.entries()[0].key, demo.entries()[0].key);
+}
+
+#[test]
+fn bad_yaml_is_named_with_its_line() {
+    on_a_copy("check/bad-yaml.txt", &["check"], |root| {
+        edit(root, "hosts/alpha/host.yaml", "stacks: [traefik, nextcloud, zitadel]", "stacks: [traefik, nextcloud");
+        edit(root, "stacks/nextcloud/compose.yaml", "  redis:\n", "  redis: {\n");
+    });
+}
+
+#[test]
+fn an_unknown_stack_is_named_and_a_near_one_offered() {
+    on_a_copy("check/unknown-stack.txt", &["check"], |root| {
+        edit(root, "hosts/alpha/host.yaml", "traefik, nextcloud, zitadel", "traefik, nextclud, wordpress");
+    });
+}
+
+#[test]
+fn an_unset_variable_is_named_with_file_and_line() {
+    on_a_copy("check/unset-variable.txt", &["check"], |root| {
+        edit(root, "hosts/alpha/host.yaml", "  ACME_EMAIL: hostmaster@example.org\n", "");
+        edit(root, "stacks/nextcloud/compose.yaml", "environment: DB_PASSWORD", "environment: DB_PASWORD");
+    });
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    on_a_copy("check/unknown-key.txt", &["check"], |root| {
+        edit(root, "hosts/alpha/host.yaml", "monitors:", "monitor:");
+    });
+}
+
+#[test]
+fn a_host_that_is_not_there_is_named() {
+    on_a_copy("check/missing-host.txt", &["check", "--host", "bravi"], |_| {});
+}
+
+#[test]
+fn a_ring_that_is_not_there_is_named_where_it_is_used() {
+    on_a_copy("check/missing-ring.txt", &["check"], |root| {
+        edit(root, "hosts/bravo/host.yaml", "ring: production", "ring: produktion");
+    });
+}
+
+#[test]
+fn a_ring_without_a_pointer_or_with_a_short_one_is_refused() {
+    on_a_copy("check/ring-pointer.txt", &["check"], |root| {
+        edit(root, "rings/canary.yaml", "follow: main", "follow: next");
+        edit(root, "rings/production.yaml", &format!("\"{}\"", "0".repeat(40)), "4b7a90d2");
+    });
+}
+
+#[test]
+fn a_floating_tag_is_refused() {
+    on_a_copy("check/floating-tag.txt", &["check"], |root| {
+        edit(root, "stacks/traefik/compose.yaml", "traefik:v3.5.3", "traefik:latest");
+        edit(root, "stacks/nextcloud/compose.yaml", "redis:7.4.5-alpine", "redis");
+        edit(root, "stacks/zitadel/compose.yaml", "    image: ghcr.io/zitadel/zitadel:v3.2.1\n", "    build: .\n");
+    });
+}
+
+#[test]
+fn plaintext_in_a_sops_file_is_named_but_not_shown() {
+    on_a_copy("check/plaintext.txt", &["check"], |root| {
+        let path = root.join("hosts/alpha/secrets.sops.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(|line| match line.trim_start().starts_with("DB_ADMIN_PASSWORD:") {
+            true => "    DB_ADMIN_PASSWORD: hunter2",
+            false => line,
+        });
+        fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        fs::write(root.join("stacks/zitadel/extra.sops.env"), "TOKEN=hunter2\n").unwrap();
+        fs::write(root.join("hosts/bravo/secrets.sops.yaml"), "all: {KUMA_RECONCILE: hunter2}\n").unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_is_sealed_for_another_host_is_refused() {
+    on_a_copy("check/sealed-for-another.txt", &["check"], |root| {
+        let hosts = root.join("hosts");
+        fs::copy(hosts.join("bravo/secrets.sops.yaml"), hosts.join("alpha/secrets.sops.yaml")).unwrap();
+    });
+}
+
+#[test]
+fn a_push_url_and_a_recipient_that_are_missing_are_named() {
+    on_a_copy("check/missing-secrets.txt", &["check"], |root| {
+        edit(root, "hosts/alpha/host.yaml", "KUMA_RECONCILE", "KUMA_RUN");
+        fs::remove_file(root.join("hosts/bravo/recipient")).unwrap();
+        fs::remove_file(root.join(".sops.yaml")).unwrap();
+    });
+}
+
+#[test]
+fn signers_that_nobody_could_follow_are_refused() {
+    on_a_copy("check/signers.txt", &["check"], |root| {
+        fs::write(root.join("signers/allowed_signers"), "alice@example.org ssh-ed25519 AAAA\n").unwrap();
+    });
+}
+
+#[test]
+fn signers_among_whom_nobody_may_sign_commits_are_refused() {
+    on_a_copy("check/signers-nobody.txt", &["check"], |root| {
+        edit(root, "signers/allowed_signers", "namespaces=\"git\"", "namespaces=\"file\"");
+    });
+}
+
+#[test]
+fn names_and_sizes_that_every_host_refuses_are_named() {
+    on_a_copy("check/odd-files.txt", &["check"], |root| {
+        fs::write(root.join("stacks/traefik/a:b"), "").unwrap();
+        fs::write(root.join("stacks/traefik/COMPOSE.yaml"), "").unwrap();
+        fs::create_dir(root.join("STACKS")).unwrap();
+        fs::write(root.join("STACKS/one"), "").unwrap();
+        fs::write(root.join("STACKS/two"), "").unwrap();
+    });
+}
+
+#[test]
+fn keys_of_x_moorline_that_are_unknown_or_not_carried_out_are_refused() {
+    on_a_copy("check/x-moorline.txt", &["check"], |root| {
+        edit(root, "stacks/traefik/compose.yaml", "health_timeout: 2m", "health_timeout: 2 min");
+        edit(root, "stacks/traefik/compose.yaml", "reload: watch", "relaod: watch");
+        edit(root, "stacks/nextcloud/compose.yaml", "secrets: files-only", "secret: files-only");
+        edit(root, "stacks/zitadel/compose.yaml", "health_timeout: 10m", "snapshot_before: true");
+    });
+}
+
+#[test]
+fn every_mistake_is_named_at_once() {
+    on_a_copy("check/many.txt", &["check"], |root| {
+        edit(root, "moorline.yaml", "version: 1", "version: 2");
+        edit(root, "hosts/alpha/host.yaml", "ring: canary", "ring: canary\ncolour: blue");
+        edit(root, "hosts/bravo/host.yaml", "nextcloud, zitadel", "nextclud, Zitadel, traefik");
+        edit(root, "hosts/bravo/host.yaml", "DOMAIN: bravo.example.org", "DOMAIN: 1.10\n  COMPOSE_FILE: other.yaml");
+        edit(root, "stacks/traefik/compose.yaml", "traefik:v3.5.3", "traefik");
+        edit(root, "stacks/traefik/compose.yaml", "DOMAIN: ${DOMAIN}", "DOMAIN: ${DOMIAN}");
+        fs::remove_file(root.join("signers/allowed_signers")).unwrap();
+    });
+}
+
+#[test]
+fn a_symbolic_link_is_refused() {
+    on_a_copy("check/symlink.txt", &["check"], |root| {
+        std::os::unix::fs::symlink("/etc/shadow", root.join("stacks/traefik/dynamic/zitadel.link")).unwrap();
+    });
+}
+
+#[test]
+fn labels_and_backups_that_are_not_carried_out_are_noted() {
+    on_a_copy("check/notes.txt", &["check"], |root| {
+        edit(
+            root,
+            "stacks/nextcloud/compose.yaml",
+            "    shm_size: 256m\n",
+            "    labels: { traefik.enable: \"true\" }\n",
+        );
+        edit(
+            root,
+            "hosts/alpha/host.yaml",
+            "monitors:",
+            "backup: { repository: /srv/backup, at: \"03:00\" }\nmonitors:",
+        );
+    });
+}

@@ -157,8 +157,7 @@ class Demo:
         self.screen.scene(
             "The two services, on both hosts",
             "The courier fetches the branch and delivers status messages; the keeper verifies, plans, acts, looks "
-            "again. On a host their systemd units see to it that who has the network has no keys, and the other way "
-            "round.",
+            "again. The courier is not trusted: it has no part in any decision. This version runs both as root.",
         )
         news = self.kuma.mark()
         for host in self.hosts:

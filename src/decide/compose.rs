@@ -249,43 +249,6 @@ pub fn replicas(service: &Json) -> usize {
     stated.and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
 }
 
-/// What differs between two definitions: (field, from, to), as far down as both sides are mappings.
-pub fn differences(before: &Json, after: &Json) -> Vec<(String, String, String)> {
-    let mut found = Vec::new();
-    compare(before, after, &mut Vec::new(), &mut found);
-    found
-}
-
-fn compare(before: &Json, after: &Json, path: &mut Vec<String>, found: &mut Vec<(String, String, String)>) {
-    match (before, after) {
-        (Json::Object(one), Json::Object(two)) => {
-            let names: BTreeSet<_> = one.keys().chain(two.keys()).collect();
-            for name in names {
-                path.push(name.clone());
-                compare(one.get(name).unwrap_or(&Json::Null), two.get(name).unwrap_or(&Json::Null), path, found);
-                path.pop();
-            }
-        }
-        _ if before != after => found.push((path.join("."), shown(before, path), shown(after, path))),
-        _ => {}
-    }
-}
-
-/// Values of an environment may be confidential even when they come from `vars`; everything else may be shown.
-fn shown(value: &Json, path: &[String]) -> String {
-    let text = match value {
-        Json::Null => return "(none)".into(),
-        Json::String(text) => taint::readable(text),
-        other => taint::readable(&other.to_string()),
-    };
-    let hidden = path.first().is_some_and(|field| field == "environment") && !text.starts_with("(secret ");
-    match hidden {
-        true => "(set)".into(),
-        false if text.chars().count() > 80 => text.chars().take(79).chain(['…']).collect(),
-        false => text,
-    }
-}
-
 /// Services by what must be handled together with them: dependants with `restart: true`, and those that live in the
 /// namespace of another service (COMPOSE.md, T16).
 pub fn followers(model: &Model) -> BTreeMap<&str, BTreeSet<&str>> {
@@ -448,17 +411,6 @@ mod tests {
         for image in ["nginx:1.27", "registry:5000/a/nginx:1", "nginx@sha256:00", "nginx:latest@sha256:00"] {
             assert!(!is_floating(image), "{image}");
         }
-    }
-
-    #[test]
-    fn differences_name_the_field_and_hide_values_of_the_environment() {
-        let before = json!({"image": "a:1", "environment": {"MODE": "one"}, "ports": [1]});
-        let after = json!({"image": "a:2", "environment": {"MODE": "two"}, "ports": [1]});
-        let found = differences(&before, &after);
-        assert_eq!(
-            found,
-            [("environment.MODE".into(), "(set)".into(), "(set)".into()), ("image".into(), "a:1".into(), "a:2".into()),]
-        );
     }
 
     #[test]

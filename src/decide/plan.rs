@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
-use crate::decide::compose;
+use crate::decide::{compose, difference};
 use crate::model::ledger::Begun;
 use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, State, Step};
 
@@ -179,7 +179,7 @@ fn changes(service: &str, definition: &Json, stack: &DesiredStack, applied: &App
     match applied.model.services.get(service) {
         None => causes.push(Cause::NoContainer { service: service.to_owned() }),
         Some(before) => {
-            for (field, from, to) in compose::differences(before, definition) {
+            for (field, from, to) in difference::differences(before, definition) {
                 causes.push(Cause::FieldChanged { service: service.to_owned(), field, from, to });
             }
         }

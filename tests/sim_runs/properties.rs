@@ -235,7 +235,7 @@ fn a_secret_in_the_environment_of_a_container_is_shown_by_name_only() {
     sim.write(SECRETS, seal(rotated)).commit();
     let report = sim.run();
     let text = report.plan.to_string();
-    assert!(text.contains("app environment.TOKEN: (secret API_TOKEN) -> (secret API_TOKEN)"), "{text}");
+    assert!(text.contains("app environment.TOKEN: (secret API_TOKEN) -> (another value)"), "{text}");
     let json = serde_json::to_string(&report).expect("a report can be written");
     assert_no_canary(&json, "the report");
     // The one place where it may stand, because the stack asked for it.

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod compose;
+pub mod delivery;
 pub mod difference;
 pub mod digest;
 pub mod dotenv;

@@ -7,15 +7,16 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::decide::compose::{self, Extension};
+use crate::decide::delivery::{Delivery, in_clear};
 use crate::decide::digest::DigestKey;
 use crate::decide::sops::{Document, Node, SopsError};
 use crate::decide::{dotenv, fleet, taint};
 use crate::model::host::{HostSpec, Login, Logins, StackSource};
 use crate::model::tree::File;
-use crate::model::{DesiredStack, Inputs, Model, Secret, SecretFile, Settings, Value};
+use crate::model::{DesiredStack, Inputs, Model, Secret, Settings, Value};
 
 /// Changes when the files that moorline itself adds change, so that an upgrade that matters is seen, and only then.
-const FORM: &[u8] = b"moorline inputs 1";
+const FORM: &[u8] = b"moorline inputs 2";
 
 /// The opened secrets of a host, by section and name.
 #[derive(Debug, Clone, Default)]
@@ -160,9 +161,7 @@ pub fn stack(
     let mut refused = compose::refusals(model);
     let directory = settings.stack_directory(&inputs.stack);
     let secrets_directory = settings.run.join("secrets");
-    let mut secrets = Vec::new();
-    let secret_paths = secret_files(inputs, model, key, &secrets_directory, &mut secrets, &mut refused);
-    let config_paths = config_files(inputs, model, key, &secrets_directory, &mut secrets, &mut refused);
+    let delivery = Delivery::choose(inputs, model, key, &secrets_directory, &mut refused);
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -170,7 +169,7 @@ pub fn stack(
     let mut reloads = BTreeMap::new();
     let digest = |parts: &[Vec<u8>]| key.of(parts.iter().map(Vec::as_slice));
     for (name, service) in &model.services {
-        let mut parts = defined_content(service, inputs, model, &directory);
+        let mut parts = defined_content(service, inputs, model, &delivery, &directory);
         let files = mounted_files(service, inputs, &directory);
         let rule = compose::service_extension(service).unwrap_or_default();
         // Mounted files can be read anew; secrets and configs are other files after a change, and only a new container
@@ -185,9 +184,10 @@ pub fn stack(
     }
     let mut files = inputs.files.clone();
     files.remove(".env");
-    let added = compose::override_file(&content, &secret_paths, &config_paths);
+    let added = compose::override_file(&content, &delivery.secrets, &delivery.configs);
     files.insert(compose::OVERRIDE.into(), File::plain(added.into_bytes()));
-    let clear: BTreeMap<String, String> = inputs.environment.iter().map(in_clear).collect();
+    let clear: BTreeMap<String, String> =
+        inputs.environment.iter().map(|(name, value)| (name.clone(), in_clear(value))).collect();
     let environment = Secret::new(env_text(inputs, &["compose.yaml", compose::OVERRIDE], &clear));
     let extension = Extension::read(&model.extension).unwrap_or_default();
     Ok(DesiredStack {
@@ -195,7 +195,7 @@ pub fn stack(
         digest: inputs.digest.clone(),
         files,
         environment,
-        secrets,
+        secrets: delivery.files,
         model: model.clone(),
         content,
         reloads,
@@ -204,83 +204,14 @@ pub fn stack(
     })
 }
 
-fn in_clear((name, value): (&String, &Value)) -> (String, String) {
-    let text = match value {
-        Value::Plain(text) => text.clone(),
-        Value::Tainted(secret) => secret.expose().clone(),
-    };
-    (name.clone(), text)
-}
-
-/// Top-level secrets with `environment:` become files in memory: Compose itself would copy them into the container's
-/// writable layer, which is on disk (COMPOSE.md, T7).
-fn secret_files(
-    inputs: &Inputs,
-    model: &Model,
-    key: &DigestKey,
-    directory: &Path,
-    files: &mut Vec<SecretFile>,
-    refused: &mut Vec<String>,
-) -> BTreeMap<String, String> {
-    let mut paths = BTreeMap::new();
-    for (name, definition) in &model.secrets {
-        let Some(variable) = definition.get("environment").and_then(Json::as_str) else { continue };
-        let Some(value) = inputs.environment.get(variable) else {
-            refused.push(format!("secrets.{name}.environment: `{variable}` is not a secret or variable of this stack"));
-            continue;
-        };
-        let (_, text) = in_clear((name, value));
-        paths.insert(name.clone(), memory_file(inputs, name, text, key, directory, files));
-    }
-    paths
-}
-
-/// Configs whose content holds a secret become files in memory too.
-fn config_files(
-    inputs: &Inputs,
-    model: &Model,
-    key: &DigestKey,
-    directory: &Path,
-    files: &mut Vec<SecretFile>,
-    refused: &mut Vec<String>,
-) -> BTreeMap<String, String> {
-    let mut paths = BTreeMap::new();
-    for (name, definition) in &model.configs {
-        let text = match (definition.get("content"), definition.get("environment")) {
-            (Some(Json::String(text)), _) if taint::is_tainted(text) => taint::unmark(text, inputs, key),
-            (_, Some(Json::String(variable))) => match inputs.environment.get(variable) {
-                Some(value @ Value::Tainted(_)) => in_clear((name, value)).1,
-                Some(Value::Plain(_)) => continue,
-                None => {
-                    refused.push(format!("configs.{name}.environment: `{variable}` is not a variable of this stack"));
-                    continue;
-                }
-            },
-            _ => continue,
-        };
-        paths.insert(name.clone(), memory_file(inputs, name, text, key, directory, files));
-    }
-    paths
-}
-
-/// Adds one file whose path changes exactly when its content does, so that an old container keeps its own.
-fn memory_file(
-    inputs: &Inputs,
-    name: &str,
-    text: String,
-    key: &DigestKey,
-    directory: &Path,
-    files: &mut Vec<SecretFile>,
-) -> String {
-    let digest = key.of([name.as_bytes(), text.as_bytes()]);
-    let path = format!("{}/{}/{name}", inputs.stack, &digest[..16]);
-    let whole = directory.join(&path).to_string_lossy().into_owned();
-    files.push(SecretFile { path, content: Secret::new(text.into_bytes()) });
-    whole
-}
-
 /// The configs and secrets of a service, which Compose's own hash does not cover.
-fn defined_content(service: &Json, inputs: &Inputs, model: &Model, directory: &Path) -> Vec<Vec<u8>> {
+fn defined_content(
+    service: &Json,
+    inputs: &Inputs,
+    model: &Model,
+    delivery: &Delivery,
+    directory: &Path,
+) -> Vec<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     for (kind, definitions) in [("secrets", &model.secrets), ("configs", &model.configs)] {
         let used = service.get(kind).and_then(Json::as_array).into_iter().flatten();
@@ -289,6 +220,7 @@ fn defined_content(service: &Json, inputs: &Inputs, model: &Model, directory: &P
             parts.push(format!("{kind} {name}").into_bytes());
             let definition = definitions.get(name).unwrap_or(&Json::Null);
             parts.push(definition_content(definition, inputs, directory));
+            parts.extend(delivery.mark(kind, name));
         }
     }
     parts
@@ -309,11 +241,7 @@ fn mounted_files(service: &Json, inputs: &Inputs, directory: &Path) -> Vec<Vec<u
 
 fn definition_content(definition: &Json, inputs: &Inputs, directory: &Path) -> Vec<u8> {
     if let Some(Json::String(variable)) = definition.get("environment") {
-        return inputs
-            .environment
-            .get(variable)
-            .map(|value| in_clear((variable, value)).1.into_bytes())
-            .unwrap_or_default();
+        return inputs.environment.get(variable).map(in_clear).unwrap_or_default().into_bytes();
     }
     if let Some(Json::String(content)) = definition.get("content") {
         // Marks change with the secret, so the marked text will do.

@@ -1,6 +1,7 @@
 //! What should be: inputs that Compose is given, and the model that Compose makes of them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -55,11 +56,37 @@ pub struct Model {
     pub extension: Json,
 }
 
+/// Whose a file in memory is, and who may do what with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The number of the user, as in the container.
+    pub uid: u32,
+    /// The number of the group.
+    pub gid: u32,
+    /// The permissions.
+    pub mode: u32,
+}
+
+impl Default for Access {
+    /// Any user inside of a container may read what is mounted there; on the host, nobody but root gets to it.
+    fn default() -> Self {
+        Self { uid: 0, gid: 0, mode: 0o444 }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}, group {}, mode {:04o}", self.uid, self.gid, self.mode)
+    }
+}
+
 /// A file that exists in memory-backed storage only.
 #[derive(Debug, Clone)]
 pub struct SecretFile {
     /// Path below the directory for secrets: `<stack>/<digest>/<name>`.
     pub path: String,
+    /// Whose it is.
+    pub access: Access,
     /// The content.
     pub content: Secret<Vec<u8>>,
 }

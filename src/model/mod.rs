@@ -11,7 +11,7 @@ pub mod secret;
 pub mod settings;
 pub mod tree;
 
-pub use desired::{Desired, DesiredStack, Inputs, Model, SecretFile, Value};
+pub use desired::{Access, Desired, DesiredStack, Inputs, Model, SecretFile, Value};
 pub use host::{HostSpec, Monitors, Ring, RingPointer, StackSource};
 pub use ledger::{Anchor, Applied, Hold, Ledger};
 pub use observed::{Container, Health, Observed, State};

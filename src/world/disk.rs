@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::decide::fault::{Code, Fault};
+use crate::model::Access;
 use crate::model::tree::{self, Tree};
 
 /// The suffix of a file that is not finished. Neither Compose nor Traefik reads it.
@@ -14,10 +15,15 @@ const UNFINISHED: &str = ".moorline-new";
 
 /// Writes a file: temporary file beside it, fsync, rename, fsync of the directory.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write_for(path, bytes, Access { mode, ..Access::default() })
+}
+
+/// The same, for an owner. Only root can give a file away.
+pub fn write_for(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();
     name.push(UNFINISHED);
     let unfinished = path.with_file_name(name);
-    let written = write_and_rename(&unfinished, path, bytes, mode);
+    let written = write_and_rename(&unfinished, path, bytes, access);
     if written.is_err() {
         // What is left over is ours; the file itself is as it was.
         let _ = fs::remove_file(&unfinished);
@@ -25,16 +31,19 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     written
 }
 
-fn write_and_rename(unfinished: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write_and_rename(unfinished: &Path, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     // A leftover of a run that was killed may have another mode or be a link.
     match fs::remove_file(unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(unfinished)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(access.mode & 0o700).open(unfinished)?;
+    if (access.uid, access.gid) != (0, 0) {
+        fchown(&file, Some(access.uid), Some(access.gid))?;
+    }
     file.write_all(bytes)?;
-    // The umask may have taken bits away.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    // Nobody else was let in before the file was whole and its owner's; and the umask may have taken bits away.
+    file.set_permissions(fs::Permissions::from_mode(access.mode))?;
     file.sync_all()?;
     drop(file);
     fs::rename(unfinished, path)?;

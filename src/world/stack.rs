@@ -24,7 +24,7 @@ type Manifest = BTreeMap<String, String>;
 pub fn write(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
     let directory = settings.stack_directory(&stack.name);
     let place = |error: io::Error| disk::unwritable(&directory, &error);
-    write_secrets(settings, stack)?;
+    write_memory(settings, stack)?;
     fs::create_dir_all(&directory).map_err(place)?;
     let manifest_path = manifest_path(settings, &stack.name);
     let before = read_manifest(&manifest_path)?;
@@ -112,24 +112,40 @@ fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), Fault> {
     write().map_err(|error: io::Error| disk::unwritable(path, &error))
 }
 
-/// Secrets come first: a container must never start before its files are there.
-fn write_secrets(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
+/// Puts the stack's files in memory in place: its secrets and its `.env`. They come first: a container must never start
+/// before its files are there.
+pub fn write_memory(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
     let secrets = settings.run.join("secrets");
     for file in &stack.secrets {
         let path = secrets.join(&file.path);
+        clear_way(&path)?;
         let write = || {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            // The path names its content, so what is there is right.
-            if path.is_file() { Ok(()) } else { disk::write(&path, file.content.expose(), 0o444) }
+            // The path names its content and its owner, so what is there is right.
+            if path.is_file() { Ok(()) } else { disk::write_for(&path, file.content.expose(), file.access) }
         };
         write().map_err(|error| disk::unwritable(&path, &error))?;
     }
     let env = env_path(settings, &stack.name);
+    clear_way(&env)?;
     let write = || {
         env.parent().map_or(Ok(()), fs::create_dir_all)?;
         disk::write(&env, stack.environment.expose().as_bytes(), 0o600)
     };
     write().map_err(|error| disk::unwritable(&env, &error))
+}
+
+/// Removes the empty directory that the engine makes where it was told to mount a file and found none.
+fn clear_way(path: &Path) -> Result<(), Fault> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    fs::remove_dir(path).map_err(|error| {
+        Fault::new(Code::StateUnwritable, format!("{} is a directory in the place of a file", path.display()))
+            .caused_by(&error)
+            .at("it was left as it is, and the file was not written")
+            .hint(format!("look into it, then `rm -r {}`", path.display()))
+    })
 }
 
 fn link_env(settings: &Settings, stack: &DesiredStack, root: &OwnedFd) -> io::Result<()> {
@@ -245,6 +261,20 @@ mod tests {
         write_beneath(&root, "conf", b"ours", 0o644).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "theirs");
         assert_eq!(fs::read_to_string(directory.path().join("conf")).unwrap(), "ours");
+    }
+
+    #[test]
+    fn an_empty_directory_in_the_place_of_a_file_goes_and_a_full_one_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        clear_way(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        clear_way(&path).unwrap();
+        assert!(!path.exists());
+        fs::create_dir_all(path.join("theirs")).unwrap();
+        let fault = clear_way(&path).unwrap_err();
+        assert!(fault.sentence.contains(&path.display().to_string()), "{fault}");
+        assert!(path.join("theirs").exists());
     }
 
     #[test]

@@ -259,6 +259,7 @@ fn events() -> Vec<Event> {
             from: text("11111111"),
             revision: revision('2'),
         },
+        Event::SecretsRestored { stacks: vec![text("web"), text("db")], left: vec![text("shop")] },
         Event::PushSent { monitor: text("reconcile") },
         Event::PushFailed { monitor: text("reconcile"), fault: fault() },
     ]
@@ -281,6 +282,7 @@ fn is_listed(event: &Event) -> bool {
         | Event::HoldSet { .. }
         | Event::HoldReleased { .. }
         | Event::AnchorMoved { .. }
+        | Event::SecretsRestored { .. }
         | Event::PushSent { .. }
         | Event::PushFailed { .. } => true,
     }
@@ -317,7 +319,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 15] = [
+    let verbs: [&[&str]; 16] = [
         &[],
         &["run"],
         &["courier"],
@@ -331,6 +333,7 @@ fn every_verb_explains_itself() {
         &["release"],
         &["doctor"],
         &["trust"],
+        &["secrets"],
         &["completions"],
         &["man"],
     ];

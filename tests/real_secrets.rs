@@ -153,3 +153,91 @@ fn after_a_reboot_the_files_in_memory_come_back() {
     assert_eq!(lab.exec("web", "web", &["cat", "/run/secrets/token"]), "canary-token-1");
     assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
 }
+
+#[test]
+fn a_file_belongs_to_the_user_that_the_long_form_names() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut lab = Lab::new();
+    let stack = |uid: u32, mode: &str| {
+        let long = format!("{{ source: own, target: own, uid: \"{uid}\", gid: \"2000\", mode: {mode} }}");
+        format!(
+            "services:\n  app:\n    image: lab/db:1\n    user: \"1000:1000\"\n    stop_grace_period: 1s\n    \
+             secrets: [{long}, everyones]\n    configs: [{{ source: rendered, uid: \"1000\", mode: 0400 }}]\n\
+             secrets:\n  own: {{ environment: OWN }}\n  everyones: {{ environment: OWN }}\n\
+             configs:\n  rendered: {{ content: \"password=${{OWN}}\" }}\n"
+        )
+    };
+    lab.host_yaml("[app]");
+    lab.secrets("app:\n  OWN: canary-own\n");
+    lab.fleet.write("stacks/app/compose.yaml", stack(1000, "0400"));
+    lab.deploy("first");
+    let read = |lab: &Lab, user: &str, path: &str| {
+        let directory = lab.host.stack("app");
+        lab.engine.compose(&directory, &["exec", "-T", "-u", user, "app", "cat", path])
+    };
+    assert_eq!(read(&lab, "1000", "/run/secrets/own").succeeds(), "canary-own");
+    assert_eq!(read(&lab, "1000", "/rendered").succeeds(), "password=canary-own");
+    for path in ["/run/secrets/own", "/rendered"] {
+        assert!(!read(&lab, "1001:2000", path).is_success(), "another user reads {path}");
+    }
+    assert_eq!(read(&lab, "1001", "/run/secrets/everyones").succeeds(), "canary-own");
+    let found = |lab: &Lab, name: &str| {
+        let below = std::fs::read_dir(lab.host.run_directory().join("secrets/app")).unwrap();
+        let files = below.filter_map(|entry| std::fs::metadata(entry.unwrap().path().join(name)).ok());
+        files.map(|file| (file.uid(), file.gid(), file.mode() & 0o7777)).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(found(&lab, "own"), [(1000, 2000, 0o400)].into());
+    assert_eq!(found(&lab, "rendered"), [(1000, 0, 0o400)].into());
+    assert_eq!(found(&lab, "everyones"), [(0, 0, 0o444)].into());
+
+    // Another owner is another file, and so another container.
+    let before = lab.containers("app");
+    lab.fleet.write("stacks/app/compose.yaml", stack(1001, "0440"));
+    lab.deploy("second");
+    assert_ne!(lab.containers("app"), before);
+    assert!(found(&lab, "own").contains(&(1001, 2000, 0o440)));
+    assert!(!read(&lab, "1000", "/run/secrets/own").is_success());
+    assert_eq!(read(&lab, "1001", "/run/secrets/own").succeeds(), "canary-own");
+    assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
+}
+
+#[test]
+fn after_a_reboot_secrets_come_back_before_the_engine_and_without_a_network() {
+    let mut lab = Lab::new();
+    lab.deploy("first");
+    let run = lab.host.run_directory();
+    let mounts = lab.engine.inspect("web-web-1")["Mounts"].clone();
+    let mounted = mounts.as_array().unwrap().iter().find(|mount| mount["Destination"] == "/run/secrets/token");
+    let file = PathBuf::from(mounted.unwrap()["Source"].as_str().unwrap());
+    lab.engine.docker(&["stop", "-t", "0", "web-web-1", "web-db-1"]).succeeds();
+    lab.engine.stop();
+    let mut umount = lab.engine.scratch().command("busybox");
+    umount.arg("umount").arg(&run).run().succeeds();
+    // What an engine makes that was there first.
+    std::fs::create_dir_all(&file).unwrap();
+    lab.server.go_away();
+
+    let said = lab.host.moorline(&["secrets"]).succeeds();
+    assert!(said.contains("web: its files are in memory"), "{said}");
+    assert!(!said.contains("canary"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "canary-token-1");
+    let mut stat = lab.engine.scratch().command("busybox");
+    let kind = stat.args(["stat", "-f", "-c", "%t"]).arg(&run).run().succeeds();
+    assert_eq!(kind, "858458f6", "the run directory must be ramfs");
+
+    // A directory in the place of a file, this time in memory; and one with something in it is named.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("theirs")).unwrap();
+    let said = lab.host.moorline(&["secrets"]).fails();
+    assert!(said.contains(&file.display().to_string()), "{said}");
+    std::fs::remove_dir(file.join("theirs")).unwrap();
+    lab.host.moorline(&["secrets"]).succeeds();
+    lab.host.moorline(&["secrets"]).succeeds();
+
+    lab.engine.resume();
+    lab.engine.docker(&["start", "web-db-1", "web-web-1"]).succeeds();
+    assert_eq!(lab.exec("web", "web", &["cat", "/run/secrets/token"]), "canary-token-1");
+    let report = lab.host.moorline(&["reconcile", "--json"]).succeeds();
+    assert!(!report.contains("memory-empty") && !report.contains("\"write\""), "{report}");
+    assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
+}

@@ -22,6 +22,7 @@ mod plan;
 mod reconcile;
 mod run;
 mod runs;
+mod secrets;
 mod show;
 mod status;
 mod trust;
@@ -64,6 +65,8 @@ enum Verb {
     Doctor(doctor::Arguments),
     /// Show the anchor, or move it where no signed history leads
     Trust(trust::Arguments),
+    /// Put back the files in memory after a reboot; needs neither network nor engine
+    Secrets,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -105,6 +108,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Release => hold::release(&host),
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
         Verb::Trust(arguments) => trust::trust(&host, &arguments),
+        Verb::Secrets => secrets::secrets(&host),
         Verb::Internals(arguments) => internals::internals(&arguments),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut std::io::stdout());

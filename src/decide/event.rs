@@ -41,6 +41,8 @@ pub enum Event {
     HoldReleased { owner: String },
     /// A person moved the anchor.
     AnchorMoved { owner: String, reason: String, from: String, revision: Revision },
+    /// After a reboot, files in memory were put back.
+    SecretsRestored { stacks: Vec<String>, left: Vec<String> },
     /// Kuma has accepted a message.
     PushSent { monitor: String },
     /// Kuma has not accepted a message; it is kept.
@@ -81,6 +83,7 @@ impl Event {
             Event::HoldSet { .. } => "hold-set",
             Event::HoldReleased { .. } => "hold-released",
             Event::AnchorMoved { .. } => "anchor-moved",
+            Event::SecretsRestored { .. } => "secrets-restored",
             Event::PushSent { .. } => "push-sent",
             Event::PushFailed { .. } => "push-failed",
         }
@@ -106,6 +109,7 @@ impl Event {
                     _ => Level::Error,
                 },
             },
+            Event::SecretsRestored { left, .. } if !left.is_empty() => Level::Warning,
             Event::RunBegan { .. } | Event::PushSent { .. } => Level::Debug,
             _ => Level::Info,
         }
@@ -139,6 +143,11 @@ impl Event {
             Event::HoldReleased { owner } => format!("hold released by {owner}"),
             Event::AnchorMoved { owner, reason, from, revision } => {
                 format!("anchor moved by {owner} from {from} to {revision}: {reason}")
+            }
+            Event::SecretsRestored { stacks, left } => {
+                let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join(", ")) };
+                let stacks = if stacks.is_empty() { "none".to_owned() } else { stacks.join(", ") };
+                format!("secrets restored: {stacks}{left}")
             }
             Event::PushSent { monitor } => format!("push sent: {monitor}"),
             Event::PushFailed { monitor, fault } => format!("push failed: {monitor}: {}", one_line(fault)),
@@ -206,6 +215,7 @@ impl Event {
                 fields.push(("from", from.clone()));
                 fields.push(("revision", revision.to_string()));
             }
+            Event::SecretsRestored { stacks, .. } => fields.push(("stack", stacks.join(" "))),
             Event::PushSent { monitor } => fields.push(("monitor", monitor.clone())),
             Event::PushFailed { monitor, fault } => {
                 fields.push(("monitor", monitor.clone()));

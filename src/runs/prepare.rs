@@ -149,7 +149,13 @@ pub fn can_be_anchor(world: &impl World, revision: &Revision) -> Result<(), Faul
     verified.map(drop).map_err(|refusal| refused(&refusal, &Ledger::default()))
 }
 
-fn verify(world: &impl World, ledger: &Ledger, tip: &Revision, until: Option<&Revision>) -> Result<Verified, Fault> {
+/// Verifies the path from `tip` down to `until`, with the anchor of this host.
+pub fn verify(
+    world: &impl World,
+    ledger: &Ledger,
+    tip: &Revision,
+    until: Option<&Revision>,
+) -> Result<Verified, Fault> {
     let history = world.history(tip, until)?;
     let anchor = match (&ledger.anchor, &world.settings().first) {
         (Some(anchor), _) => trust::Anchor::Known { newest: &anchor.revision, first: &anchor.first },
@@ -159,7 +165,13 @@ fn verify(world: &impl World, ledger: &Ledger, tip: &Revision, until: Option<&Re
     trust::verify(&history, anchor, &world.local_signers()?).map_err(|refusal| refused(&refusal, ledger))
 }
 
-fn admit(world: &impl World, verified: &Verified, revision: &Revision, ledger: &Ledger) -> Result<VerifiedTree, Fault> {
+/// The files of an accepted revision.
+pub fn admit(
+    world: &impl World,
+    verified: &Verified,
+    revision: &Revision,
+    ledger: &Ledger,
+) -> Result<VerifiedTree, Fault> {
     trust::admit(verified, revision, &world.objects()?).map_err(|error| match error {
         Unadmitted::Refused(refusal) => refused(&refusal, ledger),
         Unadmitted::Unread(fault) => fault,
@@ -216,7 +228,7 @@ pub fn exposed_notes(desired: &Desired) -> Vec<String> {
 }
 
 /// Opens the host's SOPS file; all or nothing.
-fn open(world: &impl World, spec: &HostSpec) -> Result<Secrets, Fault> {
+pub fn open(world: &impl World, spec: &HostSpec) -> Result<Secrets, Fault> {
     let Some(sealed) = &spec.sealed else {
         return Ok(Secrets::default());
     };

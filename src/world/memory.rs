@@ -85,6 +85,8 @@ fn mount_ramfs(run: &Path) -> Result<(), Fault> {
     if !geteuid().is_root() {
         return Err(not_safe(run));
     }
+    // What the engine makes when it looks for files to mount before they are there.
+    remove_empty_directories(run);
     // A mount hides what was there before, and with it any secret that an older set-up left on the disk.
     let full = fs::read_dir(run).map_err(|error| not_safe(run).caused_by(&error))?.next().is_some();
     if full {
@@ -94,6 +96,17 @@ fn mount_ramfs(run: &Path) -> Result<(), Fault> {
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("moorline", run, "ramfs", flags, c"mode=0755").map_err(|error| not_safe(run).caused_by(&error))
+}
+
+/// Removes what holds nothing, below `directory`. Links are not followed; what cannot be removed stays and is named by
+/// whoever looks next.
+fn remove_empty_directories(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_directories(&entry.path());
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
 }
 
 fn not_safe(run: &Path) -> Fault {
@@ -170,6 +183,18 @@ mod tests {
     fn a_directory_with_something_in_it_is_not_hidden_under_a_mount() {
         assert_eq!(ensure(Path::new("/proc"), MemoryPolicy::NeverOnDisk).unwrap_err().code, Code::MemoryUnsafe);
         assert!(Path::new("/proc/self").exists());
+    }
+
+    #[test]
+    fn only_directories_that_hold_nothing_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let full = directory.path().join("secrets/web/full");
+        fs::create_dir_all(&full).unwrap();
+        fs::write(full.join("file"), "theirs").unwrap();
+        fs::create_dir_all(directory.path().join("secrets/app/digest/token")).unwrap();
+        remove_empty_directories(directory.path());
+        assert!(full.join("file").exists());
+        assert!(!directory.path().join("secrets/app").exists());
     }
 
     #[test]

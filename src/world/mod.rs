@@ -147,6 +147,8 @@ pub trait World {
     async fn observe(&self) -> Result<Observed, Fault>;
     /// Which of these stacks have no files in memory-backed storage, as after a reboot.
     fn without_memory(&self, stacks: &[String]) -> BTreeSet<String>;
+    /// Puts back the files in memory of what stands in a stack's directory already.
+    fn restore_memory(&self, desired: &DesiredStack) -> Result<(), Fault>;
     /// Which of these images are not on this host.
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault>;
     /// What Compose makes of these inputs, with marks instead of secrets. Needs no engine.

@@ -262,6 +262,10 @@ impl World for Real {
         stacks.iter().filter(|stack| !stack::is_in_memory(&self.settings, stack)).cloned().collect()
     }
 
+    fn restore_memory(&self, desired: &DesiredStack) -> Result<(), Fault> {
+        stack::write_memory(&self.settings, desired)
+    }
+
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault> {
         self.engine.missing_images(images).await
     }

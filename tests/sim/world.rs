@@ -345,14 +345,19 @@ impl Sim {
         Ok(())
     }
 
-    fn write_stack(&self, desired: &DesiredStack) -> Result<(), Fault> {
+    fn write_memory(&self, desired: &DesiredStack) -> Result<(), Fault> {
         let stack = &desired.name;
         let mut host = self.written(&format!("memory of {stack}"))?;
         for file in &desired.secrets {
             host.secrets.insert(file.path.clone(), file.content.expose().clone());
         }
         host.environments.insert(stack.clone(), desired.environment.expose().clone());
-        drop(host);
+        Ok(())
+    }
+
+    fn write_stack(&self, desired: &DesiredStack) -> Result<(), Fault> {
+        self.write_memory(desired)?;
+        let stack = &desired.name;
         self.written(&format!("directory of {stack}"))?.directories.insert(stack.clone(), desired.files.clone());
         Ok(())
     }
@@ -480,6 +485,10 @@ impl World for Sim {
         self.ask("memory");
         let host = self.host();
         stacks.iter().filter(|stack| !host.environments.contains_key(*stack)).cloned().collect()
+    }
+
+    fn restore_memory(&self, desired: &DesiredStack) -> Result<(), Fault> {
+        self.write_memory(desired)
     }
 
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault> {

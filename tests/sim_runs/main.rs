@@ -9,6 +9,7 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+mod boot;
 mod cuts;
 mod fleet;
 mod properties;

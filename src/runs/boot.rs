@@ -23,8 +23,8 @@ pub struct Restored {
     pub left: BTreeMap<String, String>,
 }
 
-/// Restores what can be. A revision that cannot be opened is a fault only if a stack needed it, and only after
-/// everything else was put back.
+/// Restores what can be. What is in the way of one stack, such as a revision that cannot be opened, is a fault only if
+/// that stack was left without its files, and only after all others got theirs.
 pub fn restore(world: &impl World) -> Result<Restored, Fault> {
     let ledger = world.ledger()?;
     let (Some(anchor), Some(key)) = (&ledger.anchor, world.digest_key()?) else {
@@ -42,22 +42,21 @@ pub fn restore(world: &impl World) -> Result<Restored, Fault> {
             if wanted.is_empty() {
                 break;
             }
-            match inputs(world, &ledger, &verified, &revision, &key) {
-                Ok(inputs) => restore_from(world, &inputs, &key, &mut wanted, &mut restored)?,
-                Err(fault) => hindrance = hindrance.or(Some(fault)),
-            }
+            let done = inputs(world, &ledger, &verified, &revision, &key)
+                .and_then(|inputs| restore_from(world, &inputs, &key, &mut wanted, &mut restored));
+            hindrance = hindrance.or(done.err());
         }
     }
-    if let (Some(fault), false) = (hindrance, wanted.is_empty()) {
-        return Err(left_behind(fault, &wanted));
-    }
     let changed = "what it was made from is not what was last applied";
-    restored.left.extend(wanted.into_keys().map(|stack| (stack.to_owned(), changed.to_owned())));
+    restored.left.extend(wanted.keys().map(|stack| ((*stack).to_owned(), changed.to_owned())));
     world.say(Event::SecretsRestored {
         stacks: restored.stacks.iter().cloned().collect(),
         left: restored.left.keys().cloned().collect(),
     });
-    Ok(restored)
+    match hindrance {
+        Some(fault) if !wanted.is_empty() => Err(left_behind(fault, &wanted)),
+        _ => Ok(restored),
+    }
 }
 
 /// The stacks whose directory holds what was last applied. After a deploy that did not end well it holds something
@@ -111,20 +110,24 @@ fn restore_from(
     wanted: &mut BTreeMap<&str, &Applied>,
     restored: &mut Restored,
 ) -> Result<(), Fault> {
+    let mut first = Ok(());
     for inputs in inputs {
         let Some(applied) = wanted.get(inputs.stack.as_str()).filter(|applied| applied.digest == inputs.digest) else {
             continue;
         };
         match render::stack(inputs, &applied.model, world.settings(), key) {
             Ok(desired) => {
-                world.restore_memory(&desired)?;
+                if let Err(fault) = world.restore_memory(&desired) {
+                    first = first.and(Err(fault));
+                    continue;
+                }
                 restored.stacks.insert(inputs.stack.clone());
             }
             Err(reasons) => _ = restored.left.insert(inputs.stack.clone(), reasons.join("; ")),
         }
         wanted.remove(inputs.stack.as_str());
     }
-    Ok(())
+    first
 }
 
 fn left_behind(fault: Fault, wanted: &BTreeMap<&str, &Applied>) -> Fault {

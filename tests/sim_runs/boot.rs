@@ -1,7 +1,7 @@
 //! After a reboot, before the engine: what comes back into memory, and what the next run makes of it.
 
-use crate::fleet::{SECRETS, SHOP, WEB, secrets, settled};
-use crate::sim::{Signer, Sim};
+use crate::fleet::{SECRETS, SHOP, WEB, settled};
+use crate::sim::{BETA_KEY, Sealing, Signer, Sim, seal_as};
 use moorline::model::{Action, Outcome, Report};
 use moorline::runs::boot;
 
@@ -42,10 +42,17 @@ fn what_was_in_memory_comes_back_with_no_engine_and_the_next_run_writes_nothing(
 }
 
 #[test]
-fn a_stack_that_newer_revisions_left_alone_is_found_in_the_newest() {
+fn a_stack_that_newer_revisions_left_alone_is_found_in_the_newest_which_the_new_key_opens() {
     let sim = settled();
-    sim.edit(WEB, "app:1", "app:2").write(SECRETS, secrets("another-db-password")).commit();
+    let shared = [("SHARED", "canary-shared"), ("KUMA", "https://kuma.example.org/api/push/canary-push-token")];
+    let web = [("DB_PASSWORD", "another-db-password"), ("API_TOKEN", "canary-api-token")];
+    let sealing = Sealing { key: BETA_KEY, honest: true };
+    sim.write(SECRETS, seal_as(&[("all", &shared), ("web", &web)], sealing)).commit();
+    // The old key is taken out when the new one works.
+    sim.host().age_key = Some(BETA_KEY.to_owned());
     assert!(sim.run().fault.is_none());
+    let applied = sim.remembered().applied;
+    assert_ne!(applied["shop"].revision, applied["web"].revision);
     let before = sim.host().secrets.clone();
     sim.reboot();
     let restored = restore(&sim).unwrap();

@@ -319,7 +319,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 16] = [
+    let verbs: [&[&str]; 19] = [
         &[],
         &["run"],
         &["courier"],
@@ -334,6 +334,9 @@ fn every_verb_explains_itself() {
         &["doctor"],
         &["trust"],
         &["secrets"],
+        &["key"],
+        &["key", "generate"],
+        &["key", "show"],
         &["completions"],
         &["man"],
     ];

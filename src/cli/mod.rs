@@ -18,6 +18,7 @@ mod courier;
 mod doctor;
 mod hold;
 mod internals;
+mod key;
 mod plan;
 mod reconcile;
 mod run;
@@ -67,6 +68,8 @@ enum Verb {
     Trust(trust::Arguments),
     /// Put back the files in memory after a reboot; needs neither network nor engine
     Secrets,
+    /// Make this host's age key, or show whom to seal for
+    Key(key::Arguments),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -109,6 +112,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
         Verb::Trust(arguments) => trust::trust(&host, &arguments),
         Verb::Secrets => secrets::secrets(&host),
+        Verb::Key(arguments) => key::key(&host, &arguments),
         Verb::Internals(arguments) => internals::internals(&arguments),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut std::io::stdout());

@@ -32,6 +32,12 @@ pub fn write_for(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
 }
 
 fn write_and_rename(unfinished: &Path, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    write_unfinished(unfinished, bytes, access)?;
+    fs::rename(unfinished, path)?;
+    sync_directory(path)
+}
+
+fn write_unfinished(unfinished: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     // A leftover of a run that was killed may have another mode or be a link.
     match fs::remove_file(unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -44,10 +50,23 @@ fn write_and_rename(unfinished: &Path, path: &Path, bytes: &[u8], access: Access
     file.write_all(bytes)?;
     // Nobody else was let in before the file was whole and its owner's; and the umask may have taken bits away.
     file.set_permissions(fs::Permissions::from_mode(access.mode))?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(unfinished, path)?;
-    sync_directory(path)
+    file.sync_all()
+}
+
+/// Writes a file that must not be there yet; whatever has this name stays, and the error is `AlreadyExists`.
+pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut name = path.file_name().map(OsString::from).unwrap_or_default();
+    name.push(UNFINISHED);
+    let unfinished = path.with_file_name(name);
+    let created = write_unfinished(&unfinished, bytes, Access { mode, ..Access::default() }).and_then(|()| {
+        let no_replace = rustix::fs::RenameFlags::NOREPLACE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &unfinished, rustix::fs::CWD, path, no_replace)?;
+        sync_directory(path)
+    });
+    if created.is_err() {
+        let _ = fs::remove_file(&unfinished);
+    }
+    created
 }
 
 /// Makes the names in the directory of `path` as durable as the files.
@@ -74,11 +93,12 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 /// Reads a file with a key: regular, no link, ours, and closed to everyone else.
 pub fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(nofollow).open(path)?;
+    // A pipe that nobody writes into would be waited for, so nothing is.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::other("this is not a regular file"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is not a regular file"));
     }
     if metadata.uid() != rustix::process::geteuid().as_raw() && metadata.uid() != 0 {
         return Err(io::Error::other(format!("it belongs to user {}, not to root", metadata.uid())));
@@ -90,7 +110,7 @@ pub fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(io::Error::other(format!("this file is larger than {limit} bytes")));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("this file is larger than {limit} bytes")));
     }
     Ok(bytes)
 }

@@ -27,6 +27,7 @@ pub mod examine;
 pub mod fetch;
 pub mod git;
 pub mod journal;
+pub mod key;
 pub mod kuma;
 pub mod ledger;
 pub mod lock;

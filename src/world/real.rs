@@ -26,14 +26,14 @@ use crate::world::lock::{self, Lock};
 use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
-    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, git, kuma, ledger, memory, refs, secret_key, stack,
-    stop, systemd,
+    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, git, key, kuma, ledger, memory, refs, secret_key,
+    stack, stop, systemd,
 };
 
 /// `agent.toml` is a few hundred bytes.
 const LARGEST_SETTINGS: u64 = 64 * 1024;
-/// An identity file has a few lines.
-const LARGEST_KEY: u64 = 16 * 1024;
+/// A push URL is one line.
+const LARGEST_URL: u64 = 16 * 1024;
 
 /// Everything around moorline on this host.
 pub struct Real {
@@ -229,21 +229,7 @@ impl World for Real {
     }
 
     fn identities(&self) -> Result<Identities, Fault> {
-        let path = &self.settings.age_key;
-        let unusable = |error: &dyn std::error::Error| {
-            Fault::new(Code::KeyMissing, format!("the age key {} cannot be used", path.display()))
-                .caused_by(error)
-                .at("nothing was changed")
-        };
-        let bytes = disk::read_private(path, LARGEST_KEY).map_err(|error| {
-            unusable(&error).hint(match error.kind() {
-                std::io::ErrorKind::NotFound => format!("age-keygen -o {}", path.display()),
-                _ => format!("chown root {0} && chmod 0600 {0}", path.display()),
-            })
-        })?;
-        let text = Secret::new(String::from_utf8_lossy(&bytes).into_owned());
-        drop(Secret::new(bytes));
-        Identities::parse(text.expose()).map_err(|error| unusable(&error).hint("`age-keygen` writes such a file"))
+        key::read(&self.settings.age_key)
     }
 
     async fn plugin(&self) -> Result<Plugin, Fault> {
@@ -299,7 +285,7 @@ impl World for Real {
     }
 
     fn push_url(&self, monitor: &str) -> Option<Secret<String>> {
-        let bytes = disk::read(&self.push_url_path(monitor), LARGEST_KEY).ok()?;
+        let bytes = disk::read(&self.push_url_path(monitor), LARGEST_URL).ok()?;
         Some(Secret::new(String::from_utf8(bytes).ok()?))
     }
 

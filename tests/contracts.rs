@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
 use moorline::model::ledger::{Begun, Settled};
-use moorline::model::report::{FaultRecord, ServiceStatus};
+use moorline::model::report::{FaultRecord, Opened, ServiceStatus};
 use moorline::model::{
     Action, Anchor, Applied, Cause, Container, Health, Hold, Ledger, Model, Outcome, Plan, Report, Revision, RunEnd,
     State, Step, Verdict,
@@ -74,6 +74,10 @@ fn steps() -> Vec<Step> {
     ]
 }
 
+fn opened() -> Opened {
+    Opened { path: "hosts/alpha/secrets.sops.yaml".into(), recipient: "age1alpha".into() }
+}
+
 fn report() -> Report {
     let verdicts = [
         Verdict::Done,
@@ -95,6 +99,7 @@ fn report() -> Report {
         signer: Some("operator@example.org SHA256:x".into()),
         ring: Some("canary".into()),
         revision: Some(revision('2')),
+        opened: vec![opened()],
         plan: Plan { steps: steps() },
         outcomes: steps().into_iter().zip(verdicts).map(outcome).collect(),
         services: vec![ServiceStatus {
@@ -148,6 +153,7 @@ fn ledger() -> Ledger {
         ring: "canary".into(),
         stacks: vec!["web".into()],
         notes: vec!["a note".into()],
+        opened: vec![opened()],
         agent: "0.1.0".into(),
         plugin: "2.40.3 1 1.1".into(),
     };

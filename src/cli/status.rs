@@ -104,6 +104,9 @@ fn as_text(
     match last {
         Some(last) => {
             text.push_str(&format!("last run  {}, {}\n", last.summary, show::ago(last.ended, now)));
+            for opened in &last.opened {
+                text.push_str(&format!("secrets   {} opened by {}\n", opened.path, opened.recipient));
+            }
             for note in &last.notes {
                 text.push_str(&format!("note      {note}\n"));
             }

@@ -25,6 +25,8 @@ pub struct Draft {
     pub ring: Option<String>,
     /// The revision to apply, once known.
     pub revision: Option<Revision>,
+    /// Which identity opened which SOPS file.
+    pub opened: Vec<report::Opened>,
     /// The plan, once made.
     pub plan: Plan,
     /// What was done.
@@ -49,6 +51,7 @@ impl Draft {
             signer: None,
             ring: None,
             revision: None,
+            opened: Vec::new(),
             plan: Plan::default(),
             outcomes: Vec::new(),
             stacks: Vec::new(),
@@ -95,6 +98,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         signer: draft.signer,
         ring: draft.ring,
         revision: draft.revision,
+        opened: draft.opened,
         plan: draft.plan,
         outcomes: draft.outcomes,
         services,

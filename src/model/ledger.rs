@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::model::observed::Container;
+use crate::model::report::Opened;
 use crate::model::{Model, Revision};
 
 /// The contents of `ledger.json`. Fields that this version does not know are kept.
@@ -109,6 +110,9 @@ pub struct Settled {
     /// The notes of that run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Which identity opened which SOPS file in that run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<Opened>,
     /// The version of moorline.
     pub agent: String,
     /// Which plugin file was used: version, size, time of change.

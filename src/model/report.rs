@@ -44,6 +44,9 @@ pub struct Report {
     /// The revision that was to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
+    /// Which identity of this host opened which SOPS file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<Opened>,
     /// What was to be done.
     pub plan: Plan,
     /// What was done.
@@ -56,6 +59,15 @@ pub struct Report {
     /// Why the run stopped, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<FaultRecord>,
+}
+
+/// A SOPS file that was opened, and by which identity: while a key is rotated, this tells when the old one can go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Path in the repository.
+    pub path: String,
+    /// The recipient of the identity. It is public.
+    pub recipient: String,
 }
 
 /// How a run ended.

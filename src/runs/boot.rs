@@ -98,7 +98,7 @@ fn inputs(
     let tree = prepare::admit(world, verified, revision, ledger)?;
     let spec = fleet::read(&tree, &world.settings().host)
         .map_err(|found| fleet::spec_invalid(found, tree.revision().short()))?;
-    let secrets = prepare::open(world, &spec)?;
+    let (secrets, _) = prepare::open(world, &spec)?;
     Ok(render::inputs(&spec, &secrets, key))
 }
 

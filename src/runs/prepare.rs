@@ -13,6 +13,7 @@ use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
 use crate::decide::{compose, fleet};
 use crate::model::host::HostSpec;
+use crate::model::report::Opened;
 use crate::model::{
     Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision, RingPointer,
 };
@@ -69,6 +70,7 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
     draft.revision = Some(settled.revision.clone());
     draft.stacks.clone_from(&settled.stacks);
     draft.notes.clone_from(&settled.notes);
+    draft.opened.clone_from(&settled.opened);
     draft.observed = observed;
     Ok(true)
 }
@@ -89,7 +91,8 @@ pub async fn prepare(
     draft.notes.extend(spec.notes.iter().cloned());
 
     let key = digest_key(world, trust)?;
-    let secrets = open(world, &spec)?;
+    let (secrets, opened) = open(world, &spec)?;
+    draft.opened.extend(opened);
     if trust == Trust::Advance {
         remember_push_urls(world, &spec, &secrets);
     }
@@ -227,15 +230,17 @@ pub fn exposed_notes(desired: &Desired) -> Vec<String> {
     desired.stacks.iter().flat_map(of_stack).collect()
 }
 
-/// Opens the host's SOPS file; all or nothing.
-pub fn open(world: &impl World, spec: &HostSpec) -> Result<Secrets, Fault> {
+/// Opens the host's SOPS file, all or nothing, and says which identity did it.
+pub fn open(world: &impl World, spec: &HostSpec) -> Result<(Secrets, Option<Opened>), Fault> {
     let Some(sealed) = &spec.sealed else {
-        return Ok(Secrets::default());
+        return Ok((Secrets::default(), None));
     };
     let identities = world.identities()?;
     let document = sops::decrypt(&sealed.bytes, Format::Yaml, &identities)
         .map_err(|error| fleet::sealed_fault(&error, &sealed.path, &identities.recipients()))?;
-    Secrets::read(&document).map_err(|mistake| spec_mistake(Mistake::new(&sealed.path, mistake)))
+    let opened = Opened { path: sealed.path.clone(), recipient: document.opened_by().to_owned() };
+    let secrets = Secrets::read(&document).map_err(|mistake| spec_mistake(Mistake::new(&sealed.path, mistake)))?;
+    Ok((secrets, Some(opened)))
 }
 
 fn remember_push_urls(world: &impl World, spec: &HostSpec, secrets: &Secrets) {

@@ -201,6 +201,7 @@ fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &
             ring: draft.ring.clone().unwrap_or_default(),
             stacks: draft.stacks.clone(),
             notes: draft.notes.clone(),
+            opened: draft.opened.clone(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             plugin: prepared.plugin.stamp.clone(),
         }),

@@ -10,7 +10,7 @@ use moorline::runs::preview;
 use futures_util::FutureExt as _;
 
 use crate::fleet::{CANARIES, HOST, SECRETS, SHOP, WEB, fleet, secrets, settled};
-use crate::sim::{Sealing, Sections, Signer, Sim, seal, seal_as};
+use crate::sim::{BETA_KEY, Sealing, Sections, Signer, Sim, seal, seal_as};
 use crate::world_after::left;
 
 /// The containers and files of a host, whatever the order in which they were made; stacks do not see each other.
@@ -246,7 +246,7 @@ fn a_secret_in_the_environment_of_a_container_is_shown_by_name_only() {
 
 #[test]
 fn no_fault_about_secrets_shows_one() {
-    for (key, honest) in [(crate::sim::BETA_KEY, true), (crate::sim::ALPHA_KEY, false)] {
+    for (key, honest) in [(BETA_KEY, true), (crate::sim::ALPHA_KEY, false)] {
         let sim = settled();
         let sections: Sections<'_> = &[("all", &[("KUMA", "canary-push-token"), ("SHARED", "canary-shared")])];
         sim.write(SECRETS, seal_as(sections, Sealing { key, honest })).commit();
@@ -306,4 +306,21 @@ fn a_fault_prints_as_one_paragraph_and_a_hint() {
         fault.to_string(),
         "error[engine-away]: the Docker Engine does not answer\n  nothing was changed\n\nhint: systemctl status docker"
     );
+}
+
+#[test]
+fn a_report_says_which_identity_opened_which_file_also_when_nothing_moved() {
+    let sim = settled();
+    let recipient = |key: &str| key.lines().find_map(|line| line.strip_prefix("# public key: ")).map(str::to_owned);
+    let (old, new) = (sim.host().age_key.clone().expect("a key"), BETA_KEY.to_owned());
+    let expected = recipient(&old).expect("age-keygen wrote it");
+    // As while a key is rotated: the file is sealed for the second identity only.
+    sim.host().age_key = Some(format!("{new}\n{old}"));
+    sim.write("stacks/web/files/proxy.conf", "other content\n").commit();
+    for occasion in ["a new revision", "nothing moved"] {
+        let opened = sim.run().opened;
+        assert_eq!(opened.len(), 1, "{occasion}");
+        assert_eq!(opened[0].path, SECRETS, "{occasion}");
+        assert_eq!(opened[0].recipient, expected, "{occasion}");
+    }
 }

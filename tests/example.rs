@@ -290,3 +290,76 @@ fn labels_and_backups_that_are_not_carried_out_are_noted() {
         );
     });
 }
+
+/// The recipient of somebody who is not in the example.
+const NEWCOMER: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+const OPERATOR: &str = "age19as6l3zjd6zffcy002km92wcqfv3mwvqctg27l9qver98jnefehq6raqrk";
+const BRAVO: &str = "age1phhmrjxstegjhxfyuhhedz7t8pngqnsmw5ggzs7a8862ktkl6qfqfqedkw";
+
+#[test]
+fn recipients_that_differ_from_the_rule_are_named_with_the_command() {
+    on_a_copy("check/recipients.txt", &["check"], |root| {
+        // alpha got a new operator and the key of bravo, and nobody ran `sops updatekeys`.
+        edit(root, ".sops.yaml", OPERATOR, &format!("{OPERATOR}\n      - {NEWCOMER}\n      - {BRAVO}"));
+        // An operator left bravo.
+        let rules = fs::read_to_string(root.join(".sops.yaml")).unwrap();
+        let at = rules.rfind(&format!("      - {OPERATOR}")).unwrap();
+        fs::write(root.join(".sops.yaml"), &rules[..at]).unwrap();
+    });
+}
+
+#[test]
+fn a_rule_that_would_lock_the_host_out_is_named() {
+    on_a_copy("check/locked-out.txt", &["check"], |root| {
+        edit(root, ".sops.yaml", &format!("      - {BRAVO}\n"), "");
+        edit(root, ".sops.yaml", "^hosts/alpha/", "^hosts/alfa/");
+    });
+}
+
+#[test]
+fn every_sops_file_of_a_host_is_looked_at_not_only_the_one_that_runs_read() {
+    on_a_copy("check/other-files.txt", &["check"], |root| {
+        edit(root, ".sops.yaml", "^hosts/alpha/.*\\.sops\\.yaml$", "^hosts/alpha/");
+        fs::create_dir(root.join("hosts/alpha/files")).unwrap();
+        fs::copy(root.join("hosts/bravo/secrets.sops.yaml"), root.join("hosts/alpha/files/more.sops.yaml")).unwrap();
+        fs::write(root.join("hosts/alpha/files/tls.key.sops"), "hunter2\n").unwrap();
+    });
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_noted_and_not_guessed() {
+    on_a_copy("check/unknown-rule.txt", &["check"], |root| {
+        edit(root, ".sops.yaml", "^hosts/alpha/", "^(?!stacks)hosts/alpha/");
+    });
+}
+
+#[test]
+fn a_file_that_no_agent_of_this_version_can_read_is_refused() {
+    on_a_copy("check/post-quantum.txt", &["check"], |root| {
+        let alpha = fs::read_to_string(root.join("hosts/alpha/recipient")).unwrap();
+        let path = "hosts/alpha/secrets.sops.yaml";
+        for (number, recipient) in [alpha.trim(), OPERATOR].into_iter().enumerate() {
+            edit(root, path, recipient, &format!("age1pq1{}{number}", "q".repeat(1900)));
+            edit(root, ".sops.yaml", recipient, &format!("age1pq1{}{number}", "q".repeat(1900)));
+        }
+        fs::write(root.join("hosts/bravo/recipient"), "age1yubikey1qqqqqqqqqq\n").unwrap();
+    });
+}
+
+#[test]
+fn what_looks_like_a_secret_in_clear_is_named_but_not_shown() {
+    let token = format!("glpat-{}", "hunter2".repeat(3));
+    on_a_copy("check/clear.txt", &["check"], |root| {
+        let vars = format!("vars:\n  GITLAB: {token}\n  SMTP_PASSWORD: hunter2");
+        edit(root, "hosts/alpha/host.yaml", "vars:", &vars);
+        let variables = "POSTGRES_PASSWORD_FILE: /run/secrets/db_password\n    \
+                         SMTP_PASSWORD: ${SMTP_PASSWORD}\n    ADMIN_TOKEN: hunter2\n    ALLOW_EMPTY_PASSWORD: \"yes\"";
+        let before = "POSTGRES_PASSWORD_FILE: /run/secrets/db_password";
+        edit(root, "stacks/nextcloud/compose.yaml", before, variables);
+        fs::write(root.join("stacks/nextcloud/.env"), "MAIL_API_KEY=hunter2\nMAIL_TOKEN=\n").unwrap();
+        let begin = format!("-----BEGIN {} KEY-----", "PRIVATE");
+        fs::write(root.join("stacks/traefik/dynamic/tls.pem"), format!("# hunter2\n{begin}\nhunter2\n")).unwrap();
+    });
+    let text = fs::read_to_string(root().join("tests/cli/check/clear.txt")).unwrap();
+    assert!(!text.contains("hunter2"));
+}

@@ -2,10 +2,11 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::decide::compose;
+use crate::decide::check_secrets::is_sops_path;
 use crate::decide::fleet::{self, Mistake};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, AllowedSigners, SignersFlaw};
+use crate::decide::{check_clear, check_secrets, compose};
 use crate::model::tree::Tree;
 
 /// What `moorline check` found.
@@ -42,6 +43,7 @@ pub fn check(tree: &Tree, only: Option<&str>, branch: &str) -> Findings {
         }
     }
     check_sops_files(tree, &mut findings);
+    check_clear::check(tree, &mut findings);
     findings.hosts = hosts;
     findings.mistakes.sort();
     findings.mistakes.dedup();
@@ -92,7 +94,7 @@ fn check_host(tree: &Tree, host: &str, branch: &str, findings: &mut Findings) {
         }
         Err(mistakes) => findings.mistakes.extend(mistakes),
     }
-    check_recipient(tree, host, findings);
+    check_secrets::check_host(tree, host, findings);
     if let Ok(ring) = fleet::ring_of(tree, host) {
         match fleet::ring(tree, &ring, branch) {
             Ok(_) => {}
@@ -177,24 +179,6 @@ fn labels_of(service: &serde_yaml::Value) -> Vec<&str> {
     }
 }
 
-/// A host must be able to open its own secrets: `hosts/<host>/recipient` stands among the recipients of its file.
-fn check_recipient(tree: &Tree, host: &str, findings: &mut Findings) {
-    let path = format!("hosts/{host}/recipient");
-    let sealed = format!("hosts/{host}/secrets.sops.yaml");
-    let Some(file) = tree.get(&sealed) else { return };
-    let Some(recipient) = tree.get(&path).and_then(|file| file.text().ok()).map(str::trim) else {
-        findings.mistakes.push(Mistake::new(path, "this file is missing: the host's age recipient, one line"));
-        return;
-    };
-    if let Ok(metadata) = sops::metadata(&file.bytes, Format::Yaml)
-        && !metadata.recipients.iter().any(|known| known == recipient)
-    {
-        let text =
-            format!("is not sealed for this host; add {recipient} to .sops.yaml, then `sops updatekeys {sealed}`");
-        findings.mistakes.push(Mistake::new(sealed, text));
-    }
-}
-
 /// Nothing in a `*.sops.*` path is plaintext.
 fn check_sops_files(tree: &Tree, findings: &mut Findings) {
     for (path, file) in tree.files().filter(|(path, _)| is_sops_path(path)) {
@@ -210,8 +194,4 @@ fn check_sops_files(tree: &Tree, findings: &mut Findings) {
             Err(error) => findings.mistakes.push(fleet::sealed_mistake(path, &error)),
         }
     }
-}
-
-fn is_sops_path(path: &str) -> bool {
-    path.rsplit('/').next().is_some_and(|name| name.contains(".sops.") && !name.starts_with(".sops"))
 }

@@ -1,6 +1,8 @@
 //! Everything that is decided: pure functions of values. No clock, no file, no socket, no log, no environment.
 
 pub mod check;
+pub mod check_clear;
+pub mod check_secrets;
 pub mod compose;
 pub mod delivery;
 pub mod difference;

@@ -106,6 +106,12 @@ fn unsupported(line: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether an identity that this build can use could belong to this recipient: X25519 or ssh, not post-quantum, not a plugin.
+pub fn is_readable(recipient: &str) -> bool {
+    let is_native = age::x25519::Recipient::from_str(recipient).is_ok();
+    is_native || age::ssh::Recipient::from_str(recipient).is_ok()
+}
+
 fn native(identity: age::x25519::Identity) -> Identity {
     Identity { recipient: identity.to_public().to_string(), key: Key::Native(identity) }
 }

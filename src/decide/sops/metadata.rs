@@ -65,6 +65,16 @@ impl Metadata {
     }
 }
 
+impl Metadata {
+    /// Whether whoever holds only the keys of the recipients that `is_own` names lacks key groups: in how many it is,
+    /// and how many are needed.
+    pub fn lacking(&self, is_own: impl Fn(&str) -> bool) -> Option<(usize, usize)> {
+        let in_group = |group: &&KeyGroup| group.iter().any(|entry| is_own(&entry.recipient));
+        let opened = self.groups.iter().filter(in_group).count();
+        (opened < self.threshold).then_some((opened, self.threshold))
+    }
+}
+
 pub(super) fn bad(field: &str, problem: &'static str) -> SopsError {
     SopsError::BadMetadata { field: field.to_owned(), problem }
 }

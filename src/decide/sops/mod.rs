@@ -19,6 +19,7 @@
 
 mod bech32;
 mod cipher;
+mod creation;
 mod data_key;
 mod document;
 mod dotenv;
@@ -43,10 +44,11 @@ mod yaml_comments;
 mod yaml_scalar;
 mod yaml_style;
 
+pub use creation::{CreationRules, SealFor};
 pub use data_key::DataKey;
 pub use document::{Document, Node};
 pub use error::SopsError;
-pub use identity::Identities;
+pub use identity::{Identities, is_readable};
 pub use limits::{MAX_BYTES, MAX_DEPTH, MAX_ENTRIES};
 pub use metadata::Metadata;
 pub use outline::Outline;

@@ -1,0 +1,226 @@
+//! Finds what looks like a secret and stands in clear: in `host.yaml` and in the files of stacks.
+//!
+//! Names kind and place, never the value. It cannot find everything; it finds what people paste.
+
+use serde_yaml::Value;
+
+use crate::decide::check::Findings;
+use crate::decide::check_secrets::is_sops_path;
+use crate::decide::fleet::Mistake;
+use crate::model::tree::Tree;
+
+/// What a token is made of behind its prefix, and how much of it there must be. A prefix alone is documentation.
+type Token = (&'static str, usize, fn(char) -> bool, &'static str);
+
+const TOKENS: [Token; 20] = [
+    ("AGE-SECRET-KEY-1", 20, alphanumeric, "an age identity"),
+    ("AGE-SECRET-KEY-PQ-1", 20, alphanumeric, "an age identity"),
+    ("AGE-PLUGIN-", 20, wordlike, "the identity of an age plugin"),
+    ("ghp_", 20, alphanumeric, "a token of GitHub"),
+    ("gho_", 20, alphanumeric, "a token of GitHub"),
+    ("ghu_", 20, alphanumeric, "a token of GitHub"),
+    ("ghs_", 20, alphanumeric, "a token of GitHub"),
+    ("ghr_", 20, alphanumeric, "a token of GitHub"),
+    ("github_pat_", 20, wordlike, "a token of GitHub"),
+    ("glpat-", 20, wordlike, "a token of GitLab"),
+    ("AKIA", 16, upper, "an access key of AWS"),
+    ("ASIA", 16, upper, "an access key of AWS"),
+    ("xoxa-", 10, wordlike, "a token of Slack"),
+    ("xoxb-", 10, wordlike, "a token of Slack"),
+    ("xoxe-", 10, wordlike, "a token of Slack"),
+    ("xoxp-", 10, wordlike, "a token of Slack"),
+    ("xoxr-", 10, wordlike, "a token of Slack"),
+    ("xoxs-", 10, wordlike, "a token of Slack"),
+    ("sk_live_", 16, alphanumeric, "a live key of Stripe"),
+    ("rk_live_", 16, alphanumeric, "a live key of Stripe"),
+];
+
+fn alphanumeric(character: char) -> bool {
+    character.is_ascii_alphanumeric()
+}
+
+fn upper(character: char) -> bool {
+    character.is_ascii_uppercase() || character.is_ascii_digit()
+}
+
+fn wordlike(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '-' || character == '_'
+}
+
+/// How the names of variables end that hold secrets.
+const ENDINGS: [&str; 5] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY"];
+/// Values of `ALLOW_EMPTY_PASSWORD` and its like.
+const SWITCHES: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "0", "1", "y", "n"];
+
+/// Looks through `hosts/*/host.yaml` and everything in clear below `stacks/`.
+pub fn check(tree: &Tree, findings: &mut Findings) {
+    for (path, file) in tree.files().filter(|(path, _)| !is_sops_path(path)) {
+        let is_host_file = path.starts_with("hosts/") && path.ends_with("/host.yaml");
+        let Ok(text) = file.text() else { continue };
+        if !is_host_file && !path.starts_with("stacks/") {
+            continue;
+        }
+        check_lines(path, text, findings);
+        let named = match path.rsplit('/').next() {
+            Some("host.yaml" | "compose.yaml") => in_yaml(text),
+            Some(".env") => text.lines().filter_map(assignment).collect(),
+            _ => Vec::new(),
+        };
+        let mut lines = Vec::new();
+        for (name, value) in named.iter().filter(|(name, value)| is_telling(name) && is_literal(value)) {
+            let line = line_of(text, name, value);
+            if !lines.contains(&(line, name)) {
+                lines.push((line, name));
+                let place = line.map_or_else(|| path.to_owned(), |line| format!("{path}:{line}"));
+                findings
+                    .notes
+                    .push(format!("{place}: `{name}` has a value in clear; a secret belongs into a SOPS file"));
+            }
+        }
+    }
+}
+
+fn check_lines(path: &str, text: &str, findings: &mut Findings) {
+    for (index, line) in text.lines().enumerate() {
+        if let Some(kind) = kind_of(line) {
+            let text = format!(
+                "{kind} stands in clear; take it out, make a new one, and enter it with \
+                 `sops hosts/<host>/secrets.sops.yaml`"
+            );
+            findings.mistakes.push(Mistake::at(path, Some(index + 1), text));
+        }
+    }
+}
+
+/// What kind of secret a line holds. Comments count: whoever reads the repository reads them too.
+fn kind_of(line: &str) -> Option<&'static str> {
+    if let Some((_, label)) = line.split_once("-----BEGIN ")
+        && label.split_once("-----").is_some_and(|(label, _)| label.contains("PRIVATE KEY"))
+    {
+        return Some("a private key");
+    }
+    TOKENS.iter().find(|token| holds(line, token)).map(|(.., kind)| *kind)
+}
+
+fn holds(line: &str, (prefix, least, is_part, _): &Token) -> bool {
+    line.match_indices(prefix).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let body = line[at + prefix.len()..].chars().take_while(|character| is_part(*character)).count();
+        !before.is_some_and(|character| character.is_ascii_alphanumeric()) && body >= *least
+    })
+}
+
+/// Names with their values, wherever they stand in a YAML file: `NAME: value`, or `NAME=value` in a list.
+fn in_yaml(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if let Ok(value) = serde_yaml::from_str::<Value>(text) {
+        collect(&value, &mut found);
+    }
+    found
+}
+
+fn collect(value: &Value, found: &mut Vec<(String, String)>) {
+    match value {
+        Value::Mapping(entries) => {
+            for (key, value) in entries {
+                match (key.as_str(), value) {
+                    (Some(name), Value::String(text)) => found.push((name.to_owned(), text.clone())),
+                    (Some(name), Value::Number(number)) => found.push((name.to_owned(), number.to_string())),
+                    (_, nested) => collect(nested, found),
+                }
+            }
+        }
+        Value::Sequence(items) => {
+            for item in items {
+                match item {
+                    Value::String(text) => found.extend(assignment(text)),
+                    nested => collect(nested, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn assignment(line: &str) -> Option<(String, String)> {
+    let line = line.trim();
+    let (name, value) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+    Some((name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()))
+}
+
+/// A variable by its form, and one that holds a secret by its ending. `*_FILE` names a path.
+fn is_telling(name: &str) -> bool {
+    let is_variable = name.chars().all(|character| upper(character) || character == '_');
+    is_variable && ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether the value is a secret itself: not a variable, not the path of a file, not a switch.
+fn is_literal(value: &str) -> bool {
+    let value = value.trim();
+    let is_path = value.starts_with(['/', '~']) || value.starts_with("./") || value.starts_with("../");
+    let is_switch = SWITCHES.iter().any(|switch| value.eq_ignore_ascii_case(switch));
+    // `$$` is a dollar sign for Compose.
+    let is_variable = value.replace("$$", "").contains('$');
+    !value.is_empty() && !is_path && !is_switch && !is_variable
+}
+
+/// The line where name and value stand together, or else the first one with the name.
+fn line_of(text: &str, name: &str, value: &str) -> Option<usize> {
+    let first = value.lines().next().unwrap_or_default();
+    let holds = |line: &str, value: &str| {
+        line.split_once(name).is_some_and(|(before, after)| {
+            !before.ends_with(|last: char| upper(last) || last == '_')
+                && !before.trim_start().starts_with('#')
+                && after.trim_start_matches(['"', '\'', ' ']).starts_with([':', '='])
+                && after.contains(value)
+        })
+    };
+    let find = |value: &str| text.lines().position(|line| holds(line, value)).map(|index| index + 1);
+    find(first).or_else(|| find(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_known_by_prefix_and_length_and_only_at_the_start_of_a_word() {
+        let body = "abcdefghij0123456789";
+        for prefix in ["ghp_", "github_pat_", "glpat-", "xoxb-", "sk_live_", "AGE-SECRET-KEY-1"] {
+            assert!(kind_of(&format!("  TOKEN: \"{prefix}{body}\"")).is_some(), "{prefix}");
+            assert!(kind_of(&format!("  TOKEN: {prefix}...")).is_none(), "{prefix}");
+            assert!(kind_of(&format!("  TOKEN: x{prefix}{body}")).is_none(), "{prefix}");
+        }
+        assert!(kind_of("key: AKIAIOSFODNN7EXAMPLE").is_some());
+        assert!(kind_of("key: AKIAiosfodnn7example").is_none());
+        for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "OPENSSH PRIVATE KEY", "PGP PRIVATE KEY BLOCK"] {
+            assert_eq!(kind_of(&format!("    -----BEGIN {label}-----")), Some("a private key"));
+        }
+        assert_eq!(kind_of("-----BEGIN CERTIFICATE-----"), None);
+        assert_eq!(kind_of("-----BEGIN PUBLIC KEY-----"), None);
+    }
+
+    #[test]
+    fn a_literal_value_is_one_that_names_nothing_else() {
+        for value in ["hunter2", "pa$$word", "123456"] {
+            assert!(is_literal(value), "{value}");
+        }
+        for value in ["", " ", "${DB}", "$DB", "${A:-b}", "/run/secrets/x", "./x", "yes", "TRUE", "1"] {
+            assert!(!is_literal(value), "{value}");
+        }
+        for name in ["DB_PASSWORD", "PASSWORD", "X_API_KEY", "TOKEN"] {
+            assert!(is_telling(name), "{name}");
+        }
+        for name in ["DB_PASSWORD_FILE", "db_password", "Password", "TOKENS", "DOMAIN"] {
+            assert!(!is_telling(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_has_the_line_where_it_stands() {
+        let text = "# DB_PASSWORD: hunter2\nMY_DB_PASSWORD: hunter2\nDB_PASSWORD: ${X}\n\"DB_PASSWORD\": hunter2\n";
+        assert_eq!(line_of(text, "DB_PASSWORD", "hunter2"), Some(4));
+        assert_eq!(line_of("- DB_PASSWORD=hunter2", "DB_PASSWORD", "hunter2"), Some(1));
+        assert_eq!(line_of("DB_PASSWORD: >-\n  hunter2", "DB_PASSWORD", "hunter2"), Some(1));
+    }
+}

@@ -143,3 +143,43 @@ fn shortened(recipient: &str) -> String {
         Some(_) => recipient.chars().take(24).chain(['…']).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_comment_behind_an_ssh_recipient_says_nothing() {
+        assert!(is_same("ssh-ed25519 AAAA root@alpha", "ssh-ed25519 AAAA"));
+        assert!(!is_same("ssh-ed25519 AAAA", "ssh-ed25519 AAAB"));
+        assert!(!is_same("ssh-ed25519 AAAA", "ssh-ed25519"));
+    }
+
+    #[test]
+    fn the_file_with_the_rules_is_no_file_of_secrets() {
+        for path in ["hosts/a/secrets.sops.yaml", "hosts/a/files/tls.key.sops", "x.sops.env"] {
+            assert!(is_sops_path(path), "{path}");
+        }
+        for path in [".sops.yaml", "hosts/a/.sops.yaml", "stacks/sops/compose.yaml", "a.sops/b.yaml"] {
+            assert!(!is_sops_path(path), "{path}");
+        }
+    }
+
+    /// A file of two key groups, of which both are needed.
+    fn grouped() -> Metadata {
+        let enc = "-----BEGIN AGE ENCRYPTED FILE-----";
+        let group = |name: &str| format!("    - age: [{{recipient: {name}, enc: {enc}}}]\n");
+        let text = format!(
+            "a: x\nsops:\n  lastmodified: t\n  mac: m\n  shamir_threshold: 2\n  key_groups:\n{}{}",
+            group("alpha"),
+            group("operator")
+        );
+        sops::metadata(text.as_bytes(), Format::Yaml).unwrap()
+    }
+
+    #[test]
+    fn a_host_that_is_in_too_few_key_groups_could_not_open_the_file() {
+        assert_eq!(grouped().lacking(|known| known == "alpha"), Some((1, 2)));
+        assert_eq!(grouped().lacking(|_| true), None);
+    }
+}

@@ -9,6 +9,7 @@ use super::show;
 use crate::decide::check::{self, Findings};
 use crate::decide::fault::Fault;
 use crate::decide::fleet;
+use crate::world::disk;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -27,7 +28,7 @@ pub struct Arguments {
 }
 
 pub fn check(arguments: &Arguments) -> Result<u8, Fault> {
-    let tree = super::read_tree(&arguments.path)?;
+    let tree = disk::read_tree(&arguments.path)?;
     let findings = check::check(&tree, arguments.host.as_deref(), &arguments.branch);
     if arguments.json {
         show::json(&as_json(&findings))?;

@@ -1,6 +1,6 @@
 //! One file per verb: parse, call, print. Nothing is decided here and nothing is touched.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::decide::fault::{Code, Fault};
 use crate::world::{
-    Real, disk,
+    Real,
     journal::{Audience, Journal},
     real,
 };
@@ -152,8 +152,4 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
 /// The fault of a system that passes no signals on.
 fn no_signals(error: &std::io::Error) -> Fault {
     Fault::new(Code::StateUnwritable, "the system passes no signals on").caused_by(error)
-}
-
-fn read_tree(path: &Path) -> Result<crate::model::Tree, Fault> {
-    disk::read_tree(path)
 }

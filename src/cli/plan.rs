@@ -12,7 +12,7 @@ use crate::decide::report::Draft;
 use crate::model::Revision;
 use crate::runs::preview;
 use crate::world::journal::{Audience, Journal};
-use crate::world::nowhere::Nowhere;
+use crate::world::{disk, nowhere};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -54,7 +54,7 @@ pub fn plan(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
 }
 
 fn plan_directory(host: &Host, arguments: &Arguments, directory: &std::path::Path) -> Result<Vec<Draft>, Fault> {
-    let tree = super::read_tree(directory)?;
+    let tree = disk::read_tree(directory)?;
     let hosts = match &arguments.host {
         Some(name) => vec![name.clone()],
         None => fleet::hosts(&tree),
@@ -65,8 +65,8 @@ fn plan_directory(host: &Host, arguments: &Arguments, directory: &std::path::Pat
     }
     let mut drafts = Vec::new();
     for name in hosts {
-        let nowhere = Nowhere::new(&name, Journal::open(host.verbose, Audience::Person))?;
-        drafts.push(block_on(preview::plan_directory(nowhere.world(), &tree))??);
+        let nowhere = nowhere::world(&name, Journal::open(host.verbose, Audience::Person))?;
+        drafts.push(block_on(preview::plan_directory(&*nowhere, &tree))??);
     }
     Ok(drafts)
 }

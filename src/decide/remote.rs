@@ -144,7 +144,9 @@ pub fn is_branch(name: &str) -> bool {
     let component = |part: &str| {
         !part.is_empty() && !part.starts_with(['.', '-']) && !part.ends_with(['.']) && !part.ends_with(".lock")
     };
-    name.len() <= 200 && !name.contains("..") && name.bytes().all(plain) && name.split('/').all(component)
+    // In a refspec a plus sign in front of a name means force, so no name needs one.
+    let allowed = |byte| plain(byte) && byte != b'+';
+    name.len() <= 200 && !name.contains("..") && name.bytes().all(allowed) && name.split('/').all(component)
 }
 
 /// Characters that are only themselves: to a shell, to ssh's configuration, in a refspec.

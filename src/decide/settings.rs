@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::decide::fault::{Code, Fault};
+use crate::decide::remote::is_branch;
 use crate::decide::schedule;
 use crate::model::Revision;
 use crate::model::settings::{MemoryPolicy, Settings};
@@ -109,8 +110,9 @@ pub fn read(text: &str, path: &str) -> Result<Settings, Fault> {
     Ok(settings)
 }
 
-/// The settings of a host that is not here, to plan for a directory: everything that is written goes below `scratch`.
-pub fn of_nowhere(host: &str, scratch: &Path, compose: Option<PathBuf>) -> Settings {
+/// The settings of a host that is not here, to plan for a directory. Nothing may be read or written at its places.
+pub fn of_nowhere(host: &str, compose: Option<PathBuf>) -> Settings {
+    let nowhere = Path::new("/nonexistent/moorline");
     Settings {
         host: host.to_owned(),
         remote: String::new(),
@@ -119,14 +121,14 @@ pub fn of_nowhere(host: &str, scratch: &Path, compose: Option<PathBuf>) -> Setti
         poll: Duration::ZERO,
         interval: Duration::ZERO,
         deploy_key: None,
-        known_hosts: scratch.join("known_hosts"),
+        known_hosts: nowhere.join("known_hosts"),
         token_file: None,
-        allowed_signers: scratch.join("allowed_signers"),
-        age_key: scratch.join("age.key"),
+        allowed_signers: nowhere.join("allowed_signers"),
+        age_key: nowhere.join("age.key"),
         socket: "/var/run/docker.sock".into(),
         compose,
-        state: scratch.join("state"),
-        run: scratch.to_owned(),
+        state: nowhere.join("state"),
+        run: nowhere.join("run"),
         memory: MemoryPolicy::AllowTmpfs,
     }
 }
@@ -136,18 +138,6 @@ fn is_host_name(name: &str) -> bool {
         && name.len() <= 63
         && !name.starts_with(['.', '-'])
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-}
-
-/// No `..`, no leading `-`, nothing that git would take for more than a name.
-fn is_branch(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-    !name.is_empty()
-        && !name.starts_with(['-', '/', '.'])
-        && !name.ends_with(['/', '.'])
-        && !name.contains("..")
-        && !name.contains("//")
-        && !name.ends_with(".lock")
-        && name.bytes().all(plain)
 }
 
 #[cfg(test)]

@@ -92,10 +92,12 @@ pub async fn model(settings: &Settings, inputs: &Inputs, key: &DigestKey) -> Res
         // Ours alone; a run that was killed may have left one.
         let _ = fs::remove_dir_all(&staging);
     }
-    let written = stage(&staging, &render::staging(inputs, key));
-    let resolved = match written {
+    // Made new, never taken over: whoever made it before us could have planted links, and would lose it to us below.
+    let unwritable = |error: std::io::Error| disk::unwritable(&staging, &error);
+    fs::DirBuilder::new().mode(0o700).create(&staging).map_err(unwritable)?;
+    let resolved = match stage(&staging, &render::staging(inputs, key)) {
         Ok(()) => resolve(settings, inputs, &staging).await,
-        Err(error) => Err(disk::unwritable(&staging, &error)),
+        Err(error) => Err(unwritable(error)),
     };
     // Ours, in memory, and of no use any more, however it went.
     let _ = fs::remove_dir_all(&staging);
@@ -110,8 +112,6 @@ fn staging_place(settings: &Settings) -> PathBuf {
 }
 
 fn stage(staging: &Path, files: &BTreeMap<String, File>) -> std::io::Result<()> {
-    // Made new, never taken over: whoever made it before us could have planted links.
-    fs::DirBuilder::new().mode(0o700).create(staging)?;
     for (path, file) in files {
         let path = staging.join(path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -181,12 +181,7 @@ pub async fn signal(settings: &Settings, stack: &DesiredStack, services: &[Strin
 /// Removes the containers and networks of a project that the host no longer has. Never its volumes.
 pub async fn down(settings: &Settings, project: &str) -> Result<(), Fault> {
     let child = command(settings, WORK)?.args(["-p", project, "down"]).directory("/");
-    let failed = || Fault::new(Code::StepFailed, format!("{project} cannot be taken down"));
-    let ended = child.run().await.map_err(|error| failed().caused_by(&error))?;
-    match ended.succeeded() {
-        true => Ok(()),
-        false => Err(ended.last_words(5).into_iter().fold(failed(), Fault::because)),
-    }
+    finish(child, &format!("{project} cannot be taken down")).await
 }
 
 async fn work<'a>(
@@ -198,7 +193,12 @@ async fn work<'a>(
     let limit = services.map(|service| grace(stack, service)).sum::<Duration>() + WORK;
     let directory = settings.stack_directory(&stack.name);
     let child = command(settings, limit)?.args(arguments).directory(directory);
-    let failed = || Fault::new(Code::StepFailed, format!("compose could not bring up {}", stack.name));
+    finish(child, &format!("compose could not bring up {}", stack.name)).await
+}
+
+/// Runs a call that changes something to its end; its last words are the cause when it fails.
+async fn finish(child: Child, sentence: &str) -> Result<(), Fault> {
+    let failed = || Fault::new(Code::StepFailed, sentence);
     let ended = child.run().await.map_err(|error| failed().caused_by(&error))?;
     match ended.succeeded() {
         true => Ok(()),

@@ -14,7 +14,7 @@ use rustix::process::geteuid;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::last_words::{Meaning, meaning};
 use crate::decide::remote::{Transport, is_branch};
-use crate::model::{Revision, Settings};
+use crate::model::Settings;
 use crate::world::refs::tip;
 use crate::world::transport::{Failure, Git};
 use crate::world::{Fetched, clock};
@@ -318,11 +318,6 @@ pub fn report_damage(repository: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
-}
-
-/// The revision that was fetched last, if any.
-pub fn fetched(settings: &Settings) -> Result<Option<Revision>, Fault> {
-    tip(&settings.repository(), &settings.branch)
 }
 
 /// What ssh says about the key it was shown.

@@ -152,7 +152,7 @@ impl World for Real {
         let left = timer.duration_since(self.now());
         let left = Duration::try_from(left).unwrap_or_default();
         // A watch that cannot be had costs promptness, not correctness: the timer still comes.
-        let reference = self.settings.repository().join("refs/heads").join(&self.settings.branch);
+        let reference = refs::heads(&self.settings.repository()).join(&self.settings.branch);
         let directory = reference.parent().unwrap_or(&reference);
         let mut watch = self.watch.borrow_mut().take().or_else(|| Watch::new(directory).ok());
         let occasion = tokio::select! {
@@ -344,7 +344,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_loop_that_waits_lets_others_go_on_after_the_order_to_stop() {
-        let settings = settings::of_nowhere("alpha", Path::new("/nonexistent"), None);
+        let settings = settings::of_nowhere("alpha", None);
         let world = Real::new(settings, Journal::open(false, crate::world::journal::Audience::Service)).unwrap();
         world.stop.order();
         tokio::select! {

@@ -10,9 +10,10 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moorline::decide::trust::{Anchor, History, RawCommit, Refusal, verify};
+use moorline::decide::trust::{Anchor, History, RawCommit, Refusal, SignerFiles, verify};
 use moorline::model::Revision;
 use sha2::{Digest as _, Sha256};
 
@@ -100,7 +101,8 @@ impl Fleet {
 
     fn history(&self, tip: usize) -> History {
         let path = self.first_parents(tip);
-        let signers = |node: &Node| (node.revision.clone(), node.allowed.as_ref().map(|allowed| self.list(allowed)));
+        let list = |node: &Node| SignerFiles::of_list(node.allowed.as_ref().map(|allowed| self.list(allowed)));
+        let signers = |node: &Node| (node.revision.clone(), Arc::new(list(node)));
         History {
             tip: self.nodes[tip].revision.clone(),
             commits: path

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use moorline::decide::trust::{
-    AllowedSigners, Anchor, History, ObjectId, Objects, RawCommit, Refusal, Signature, Unadmitted, Verdict, Verified,
-    admit, verify,
+    AllowedSigners, Anchor, History, ObjectId, Objects, RawCommit, Refusal, Signature, SignerFiles, Times, Unadmitted,
+    Verdict, Verified, admit, verify,
 };
 use moorline::model::Revision;
 
@@ -188,10 +188,19 @@ impl Repository {
             let revision: Revision = id.to_string().parse().unwrap();
             let object = odb.read(id).unwrap();
             let commit = repository.find_commit(id).unwrap();
-            let list = commit.tree().unwrap().get_path(LIST.as_ref()).ok();
-            let list = list.map(|entry| odb.read(entry.id()).unwrap().data().to_vec());
+            let mut files = SignerFiles::default();
+            let directory = commit.tree().unwrap().get_path("signers".as_ref()).ok();
+            let directory = directory.map(|entry| repository.find_tree(entry.id()).unwrap());
+            for entry in directory.iter().flat_map(git2::Tree::iter) {
+                let bytes = odb.read(entry.id()).unwrap().data().to_vec();
+                match entry.name().unwrap() {
+                    "allowed_signers" => files.allowed_signers = Some(bytes),
+                    name if name.ends_with(".asc") => _ = files.keys.insert(name.to_owned(), bytes),
+                    _ => {}
+                }
+            }
             commits.push(RawCommit { revision: revision.clone(), bytes: object.data().to_vec() });
-            signers.insert(revision, list);
+            signers.insert(revision, files.into());
             next = commit.parent_ids().next();
         }
         History { tip: tip.clone(), commits, signers }
@@ -521,7 +530,7 @@ const CASES: &[Case] = &[
         },
     },
     Case {
-        name: "a list with comments, quotes and a key kind that is not supported",
+        name: "a list with comments and quotes",
         trust: Accepts,
         git: true,
         make: |r| {
@@ -533,8 +542,8 @@ const CASES: &[Case] = &[
         },
     },
     Case {
-        name: "signed by a kind of key that is not supported yet",
-        trust: Refuses("signature-unsupported"),
+        name: "signed by an RSA key",
+        trust: Accepts,
         git: true,
         make: |r| {
             let rsa = r.key_of_kind("rsa", "rsa");
@@ -900,7 +909,8 @@ fn a_list_means_here_what_it_means_to_ssh_keygen() {
         command.arg("-Overify-time=20251009085320Z");
         let theirs = repository.run(&mut command, Some(message)).status.success();
         let parsed = AllowedSigners::parse(content.as_bytes());
-        let judged = parsed.as_ref().map(|list| list.judge_for("alice", signature.key(), "git", 1_760_000_000));
+        let judged =
+            parsed.as_ref().map(|list| list.judge_for("alice", signature.by(), "git", Times::at(1_760_000_000)));
         let ours = matches!(judged, Ok(Verdict::Allowed(_)));
         if (ours, theirs) != expected {
             wrong.push(format!("{list:?}: ours {ours}, ssh-keygen {theirs}: {judged:?}"));

@@ -74,6 +74,7 @@ fn as_json(
         "agent": env!("CARGO_PKG_VERSION"),
         "running": running,
         "anchor": ledger.anchor,
+        "trust": ledger.anchor.as_ref().map(|anchor| anchor.trust),
         "hold": ledger.hold,
         "stacks": stacks,
         "services": services,
@@ -93,12 +94,13 @@ fn as_text(
     let ring = last.and_then(|last| last.ring.clone()).unwrap_or_else(|| "unknown".into());
     let mut text = format!("host      {host}, ring {ring}\n");
     match &ledger.anchor {
-        Some(anchor) => text.push_str(&format!(
-            "anchor    {}, signed by {}, accepted {}\n",
-            anchor.revision.short(),
-            anchor.signer,
-            show::ago(anchor.at, now)
-        )),
+        Some(anchor) => {
+            let (revision, since) = (anchor.revision.short(), show::ago(anchor.at, now));
+            text.push_str(&format!("anchor    {revision}, signed by {}, accepted {since}\n", anchor.signer));
+            if let Some(remark) = anchor.trust.remark() {
+                text.push_str(&format!("trust     {remark}\n"));
+            }
+        }
         None => text.push_str("anchor    none: this host has not accepted any revision yet\n"),
     }
     match last {

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Host, show};
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
-use crate::model::{Anchor, Revision};
+use crate::model::{Anchor, Revision, Warrant};
 use crate::runs::prepare;
 use crate::world::{World, ledger, person};
 
@@ -77,6 +77,7 @@ fn move_anchor(host: &Host, revision: &Revision, reason: &str, sure: bool) -> Re
         revision: revision.clone(),
         first: revision.clone(),
         signer: format!("{owner} on this host: {reason}"),
+        trust: Warrant::Person,
         at: world.now(),
     };
     ledger::set_anchor(&world.settings().state, anchor)?;

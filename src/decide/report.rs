@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::decide::fault::{Code, Fault};
 use crate::model::report::{self, Report, RunEnd, ServiceStatus};
-use crate::model::{Container, Health, Observed, Outcome, Plan, Revision, State, Verdict};
+use crate::model::{Container, Health, Observed, Outcome, Plan, Revision, State, Verdict, Warrant};
 
 /// What a run has gathered so far. It becomes a [`Report`] however the run ends.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Draft {
     pub tip: Option<Revision>,
     /// Who signed it, once known.
     pub signer: Option<String>,
+    /// On whose word that is.
+    pub trust: Warrant,
     /// The ring, once known.
     pub ring: Option<String>,
     /// The revision to apply, once known.
@@ -49,6 +51,7 @@ impl Draft {
             began: now,
             tip: None,
             signer: None,
+            trust: Warrant::default(),
             ring: None,
             revision: None,
             opened: Vec::new(),
@@ -96,6 +99,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         summary,
         tip: draft.tip,
         signer: draft.signer,
+        trust: draft.trust,
         ring: draft.ring,
         revision: draft.revision,
         opened: draft.opened,

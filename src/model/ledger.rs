@@ -46,8 +46,40 @@ pub struct Anchor {
     pub first: Revision,
     /// Who signed it: principal and fingerprint.
     pub signer: String,
+    /// On whose word that is.
+    #[serde(default, skip_serializing_if = "Warrant::is_signer")]
+    pub trust: Warrant,
     /// When it was accepted.
     pub at: Timestamp,
+}
+
+/// On whose word a revision was accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Warrant {
+    /// An allowed signer's.
+    #[default]
+    Signer,
+    /// The forge's, which signs web merges for everybody who may press the button there.
+    Forge,
+    /// A person's on this host, who moved the anchor.
+    Person,
+}
+
+impl Warrant {
+    /// The ordinary case.
+    pub fn is_signer(&self) -> bool {
+        *self == Self::Signer
+    }
+
+    /// What a person should know about it; nothing in the ordinary case.
+    pub fn remark(self) -> Option<&'static str> {
+        match self {
+            Self::Signer => None,
+            Self::Forge => Some("forge: a web merge, signed by the forge for whoever pressed the button"),
+            Self::Person => Some("person: the anchor was moved by hand, and no signature led there"),
+        }
+    }
 }
 
 /// What an unfinished deploy may have made. Several in a row add up.

@@ -13,7 +13,7 @@ pub mod tree;
 
 pub use desired::{Access, Desired, DesiredStack, Inputs, Model, SecretFile, Value};
 pub use host::{HostSpec, Monitors, Ring, RingPointer, StackSource};
-pub use ledger::{Anchor, Applied, Hold, Ledger};
+pub use ledger::{Anchor, Applied, Hold, Ledger, Warrant};
 pub use observed::{Container, Health, Observed, State};
 pub use plan::{Action, Cause, Outcome, Plan, Step, Verdict};
 pub use report::{Report, RunEnd};

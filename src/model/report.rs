@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::observed::{Health, State};
-use crate::model::{Outcome, Plan, Revision};
+use crate::model::{Outcome, Plan, Revision, Warrant};
 
 /// The version of the report's JSON form.
 pub const VERSION: u32 = 1;
@@ -38,6 +38,9 @@ pub struct Report {
     /// Who signed the tip.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
+    /// On whose word the tip was accepted, if that is not an ordinary signer's.
+    #[serde(default, skip_serializing_if = "Warrant::is_signer")]
+    pub trust: Warrant,
     /// The ring, and the revision it points at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<String>,

@@ -66,6 +66,7 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
     }
     draft.tip = Some(settled.tip.clone());
     draft.signer = Some(anchor.signer.clone());
+    draft.trust = anchor.trust;
     draft.ring = Some(settled.ring.clone());
     draft.revision = Some(settled.revision.clone());
     draft.stacks.clone_from(&settled.stacks);
@@ -126,17 +127,20 @@ fn accept(world: &impl World, ledger: &mut Ledger, draft: &mut Draft, trust: Tru
             world.say(Event::RevisionRefused { run: draft.run.clone(), fault: Box::new(fault.clone()) });
         }
     })?;
-    let signer = match verified.signer() {
-        Some(signer) => format!("{} {}", signer.principal, signer.fingerprint),
-        None => ledger.anchor.as_ref().map(|anchor| anchor.signer.clone()).unwrap_or_default(),
+    let known = ledger.anchor.as_ref();
+    let (signer, trust_of) = match verified.signer() {
+        Some(signer) => (format!("{} {}", signer.principal, signer.fingerprint), signer.warrant()),
+        None => known.map(|anchor| (anchor.signer.clone(), anchor.trust)).unwrap_or_default(),
     };
     draft.tip = Some(tip.clone());
+    draft.trust = trust_of;
     draft.signer = Some(signer.clone());
     let is_new = ledger.anchor.as_ref().is_none_or(|anchor| anchor.revision != tip);
     if is_new && trust == Trust::Advance {
         let count = verified.range().len();
         let first = verified.first().clone();
-        ledger.anchor = Some(Anchor { revision: tip.clone(), first, signer: signer.clone(), at: world.now() });
+        let (revision, at) = (tip.clone(), world.now());
+        ledger.anchor = Some(Anchor { revision, first, signer: signer.clone(), trust: trust_of, at });
         world.persist(ledger)?;
         world.say(Event::RevisionVerified { run: draft.run.clone(), revision: tip, signer, count });
     }

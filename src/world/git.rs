@@ -5,25 +5,31 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use git2::{ObjectType, Odb, Oid};
 
 use crate::decide::fault::{Code, Fault};
-use crate::decide::trust::{Commit, History, ObjectId, Objects, RawCommit};
+use crate::decide::trust::{Commit, History, ObjectId, Objects, RawCommit, SignerFiles};
 use crate::model::Revision;
 
 /// The longest path that is read; more is an attack, or a repository that needs `anchor` in `agent.toml`.
 const LONGEST: usize = 100_000;
 /// A commit object is about 1 KiB; one with a long message a few.
 const LARGEST_COMMIT: usize = 256 * 1024;
-/// The list of allowed signers of a large team is a few KiB.
-const LARGEST_SIGNERS: usize = 64 * 1024;
 /// A tree object with 10,000 entries is about 400 KiB.
 const LARGEST_TREE: usize = 4 * 1024 * 1024;
 
 /// The object database of a bare repository.
 pub struct Database {
     odb: Odb<'static>,
+}
+
+/// One entry of a tree.
+struct Entry {
+    name: Vec<u8>,
+    id: ObjectId,
+    is_directory: bool,
 }
 
 impl Database {
@@ -48,6 +54,7 @@ impl Database {
     pub fn history(&self, tip: &Revision, until: Option<&Revision>) -> Result<History, Fault> {
         let mut commits = Vec::new();
         let mut signers = BTreeMap::new();
+        let mut read: BTreeMap<Option<ObjectId>, Arc<SignerFiles>> = BTreeMap::new();
         let mut next = Some(tip.clone());
         while let Some(revision) = next {
             if commits.len() == LONGEST {
@@ -58,7 +65,14 @@ impl Database {
             let bytes = self.read(oid(&revision)?, ObjectType::Commit, LARGEST_COMMIT)?;
             let parsed = Commit::parse(&bytes).ok();
             if let Some(commit) = &parsed {
-                signers.insert(revision.clone(), self.signers(&commit.tree)?);
+                // Most commits leave the directory as it was.
+                let directory = self.signers(&commit.tree)?;
+                let files = match read.get(&directory) {
+                    Some(files) => Arc::clone(files),
+                    None => Arc::new(self.signer_files(directory.as_ref())?),
+                };
+                read.insert(directory, Arc::clone(&files));
+                signers.insert(revision.clone(), files);
             }
             next = match (&parsed, until) {
                 (_, Some(until)) if *until == revision => None,
@@ -71,30 +85,49 @@ impl Database {
         Ok(History { tip: tip.clone(), commits, signers })
     }
 
-    /// `signers/allowed_signers` in a tree, if it is a plain file of a sensible size.
-    fn signers(&self, tree: &ObjectId) -> Result<Option<Vec<u8>>, Fault> {
-        let Some((true, directory)) = self.entry(tree, b"signers")? else { return Ok(None) };
-        let Some((false, file)) = self.entry(&directory, b"allowed_signers")? else { return Ok(None) };
-        Ok(Some(self.read(id(&file), ObjectType::Blob, LARGEST_SIGNERS)?))
+    /// The directory `signers/` in a tree.
+    fn signers(&self, tree: &ObjectId) -> Result<Option<ObjectId>, Fault> {
+        let found = self.entries(tree)?.into_iter().find(|entry| entry.name == b"signers");
+        Ok(found.filter(|entry| entry.is_directory).map(|entry| entry.id))
     }
 
-    /// The entry of a tree with this name: whether it is a directory, and its id.
-    fn entry(&self, tree: &ObjectId, name: &[u8]) -> Result<Option<(bool, ObjectId)>, Fault> {
+    /// What that directory says about who may sign: its plain files of a sensible size.
+    fn signer_files(&self, directory: Option<&ObjectId>) -> Result<SignerFiles, Fault> {
+        let mut files = SignerFiles::default();
+        let Some(directory) = directory else { return Ok(files) };
+        for entry in self.entries(directory)?.into_iter().filter(|entry| !entry.is_directory) {
+            let read = || self.read(id(&entry.id), ObjectType::Blob, SignerFiles::LARGEST);
+            if entry.name == b"allowed_signers" {
+                files.allowed_signers = Some(read()?);
+            } else if entry.name.ends_with(b".asc") {
+                if files.keys.len() == SignerFiles::MOST_KEYS {
+                    let sentence = format!("signers/ has more than {} files of keys", SignerFiles::MOST_KEYS);
+                    return Err(Fault::new(Code::TreeRefused, sentence).at("nothing was changed"));
+                }
+                files.keys.insert(String::from_utf8_lossy(&entry.name).into_owned(), read()?);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The directories and plain files of a tree.
+    fn entries(&self, tree: &ObjectId) -> Result<Vec<Entry>, Fault> {
         let bytes = self.read(id(tree), ObjectType::Tree, LARGEST_TREE)?;
         let mut rest = &bytes[..];
+        let mut entries = Vec::new();
         while let Some(end) = rest.iter().position(|byte| *byte == 0) {
             let (head, after) = (&rest[..end], &rest[end + 1..]);
             let Some((object, others)) = after.split_first_chunk::<20>() else { break };
-            if let Some(space) = head.iter().position(|byte| *byte == b' ')
-                && &head[space + 1..] == name
-            {
+            if let Some(space) = head.iter().position(|byte| *byte == b' ') {
                 let is_directory = &head[..space] == b"40000";
-                let is_file = matches!(&head[..space], b"100644" | b"100755");
-                return Ok((is_directory || is_file).then(|| (is_directory, ObjectId::from(*object))));
+                if is_directory || matches!(&head[..space], b"100644" | b"100755") {
+                    let (name, id) = (head[space + 1..].to_vec(), ObjectId::from(*object));
+                    entries.push(Entry { name, id, is_directory });
+                }
             }
             rest = others;
         }
-        Ok(None)
+        Ok(entries)
     }
 
     fn read(&self, oid: Oid, kind: ObjectType, limit: usize) -> Result<Vec<u8>, Fault> {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use git2::{ObjectType, Oid};
 use moorline::decide::fault::{Code, Fault};
-use moorline::decide::trust::{Commit, History, ObjectId, Objects, RawCommit};
+use moorline::decide::trust::{Commit, History, ObjectId, Objects, RawCommit, SignerFiles};
 use moorline::model::Revision;
 
 use super::chain::{self, Key, Signature};
@@ -136,7 +136,7 @@ impl Repository {
             let bytes = self.object(revision.as_str())?.to_vec();
             let parsed = Commit::parse(&bytes).ok();
             if let Some(commit) = &parsed {
-                signers.insert(revision.clone(), self.signers(&commit.tree)?);
+                signers.insert(revision.clone(), self.signers(&commit.tree)?.into());
             }
             let goes_on = until != Some(&revision);
             next = parsed.filter(|_| goes_on).and_then(|commit| commit.parents.first().cloned());
@@ -145,23 +145,36 @@ impl Repository {
         Ok(History { tip: tip.clone(), commits, signers })
     }
 
-    fn signers(&self, root: &ObjectId) -> Result<Option<Vec<u8>>, Fault> {
-        let Some(directory) = self.entry(&root.to_string(), "signers")? else { return Ok(None) };
-        let Some(file) = self.entry(&directory, "allowed_signers")? else { return Ok(None) };
-        Ok(Some(self.object(&file)?.to_vec()))
+    fn signers(&self, root: &ObjectId) -> Result<SignerFiles, Fault> {
+        let mut files = SignerFiles::default();
+        let Some(directory) = self.entry(&root.to_string(), "signers")? else { return Ok(files) };
+        for (name, object) in self.entries(&directory)? {
+            let bytes = self.object(&object)?.to_vec();
+            match name.as_str() {
+                "allowed_signers" => files.allowed_signers = Some(bytes),
+                name if name.ends_with(".asc") => _ = files.keys.insert(name.to_owned(), bytes),
+                _ => {}
+            }
+        }
+        Ok(files)
     }
 
     fn entry(&self, tree: &str, wanted: &str) -> Result<Option<String>, Fault> {
+        Ok(self.entries(tree)?.remove(wanted))
+    }
+
+    fn entries(&self, tree: &str) -> Result<BTreeMap<String, String>, Fault> {
         let mut rest = self.object(tree)?;
+        let mut entries = BTreeMap::new();
         while let Some(end) = rest.iter().position(|byte| *byte == 0) {
             let head = std::str::from_utf8(&rest[..end]).expect("names are text");
-            let (name, others) = rest[end + 1..].split_at(20);
-            if head.split_once(' ').is_some_and(|(_, name)| name == wanted) {
-                return Ok(Some(hex::encode(name)));
+            let (object, others) = rest[end + 1..].split_at(20);
+            if let Some((_, name)) = head.split_once(' ') {
+                entries.insert(name.to_owned(), hex::encode(object));
             }
             rest = others;
         }
-        Ok(None)
+        Ok(entries)
     }
 
     /// The object database.

@@ -11,10 +11,13 @@
 //! ```
 
 mod allowed;
+mod certificate;
 mod commit;
+mod detached;
 mod key;
 #[cfg(test)]
 mod mutations;
+mod openpgp;
 mod path;
 mod pattern;
 mod refusal;
@@ -25,19 +28,24 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use self::allowed::Allowed;
 use self::path::Path;
+pub use allowed::readable as signers_readable;
+pub use certificate::{Certificate, CertificateFlaw};
 pub use commit::{Commit, CommitFlaw, SignedPart};
+pub use detached::{DetachedFlaw, signer_of_detached};
 pub use key::{KeyFlaw, PublicKey};
+pub use openpgp::{Keyring, KeyringFlaw, OpenPgpFlaw};
 pub use refusal::{Refusal, SignersOf};
-pub use signers::{AllowedSigners, Entry, Limit, LineFlaw, SignersFlaw, Verdict};
-pub use sshsig::{Signature, SignatureFlaw};
+pub use signers::{AllowedSigners, Entry, Limit, LineFlaw, SignersFlaw, Times, Verdict};
+pub use sshsig::{Signature, SignatureFlaw, SignedBy};
 pub use tree::{Limits, ObjectId, Objects, TreeFault, TreeFlaw, Unread, flaws as tree_flaws};
 
-use crate::model::{Revision, Tree};
+use crate::model::{Revision, Tree, Warrant};
 
 /// What the repository offered: raw bytes, nothing believed yet.
 #[derive(Debug, Clone)]
@@ -48,9 +56,29 @@ pub struct History {
     /// It may go on below the anchor: a ring that names an older commit needs the path down to the first revision
     /// accepted here.
     pub commits: Vec<RawCommit>,
-    /// `signers/allowed_signers` in the tree of each commit from the tip to the anchor, both included;
-    /// `None` where the tree has no such file.
-    pub signers: BTreeMap<Revision, Option<Vec<u8>>>,
+    /// Who may sign after each commit from the tip to the anchor, both included. Most commits share theirs.
+    pub signers: BTreeMap<Revision, Arc<SignerFiles>>,
+}
+
+/// What a tree says about who may sign.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SignerFiles {
+    /// `signers/allowed_signers`; `None` where the tree has no such file.
+    pub allowed_signers: Option<Vec<u8>>,
+    /// `signers/*.asc`, by name.
+    pub keys: BTreeMap<String, Vec<u8>>,
+}
+
+impl SignerFiles {
+    /// The largest file that is read; the list of a large team is a few KiB.
+    pub const LARGEST: usize = 64 * 1024;
+    /// The most `*.asc` files that are read.
+    pub const MOST_KEYS: usize = 16;
+
+    /// A list alone, without OpenPGP keys.
+    pub fn of_list(allowed_signers: Option<Vec<u8>>) -> Self {
+        Self { allowed_signers, keys: BTreeMap::new() }
+    }
 }
 
 /// One commit object, as it lies in the object database.
@@ -81,10 +109,28 @@ pub enum Anchor<'a> {
 /// Who signed a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signer {
-    /// The principals beside the key in the list of allowed signers, as written there.
+    /// The principals beside the key in the list of allowed signers, as written there; of a certificate, those of its
+    /// own that the list lets in; of an OpenPGP key, the name of its file.
     pub principal: String,
-    /// The key, as `ssh-keygen -l` shows it: `SHA256:...`.
+    /// The key, as `ssh-keygen -l` shows it: `SHA256:...`; `OpenPGP:` and the fingerprint of the primary key.
     pub fingerprint: String,
+}
+
+impl Signer {
+    fn of(entry: &Entry, by: &SignedBy) -> Self {
+        Self::named(&entry.names(by), by.key().fingerprint())
+    }
+
+    fn named(principal: &str, fingerprint: String) -> Self {
+        // Principals are foreign text, and go into journals and onto terminals.
+        Self { principal: wire::shown(principal.as_bytes()), fingerprint }
+    }
+
+    /// On whose word a commit by this signer rests: the forge signs for everybody who may press its merge button.
+    pub fn warrant(&self) -> Warrant {
+        let is_forge = |name: &str| name == "forge" || name.starts_with("forge:") || name.starts_with("forge-");
+        if self.principal.split(',').any(is_forge) { Warrant::Forge } else { Warrant::Signer }
+    }
 }
 
 /// A commit that was verified in this run.
@@ -181,14 +227,17 @@ impl Deref for VerifiedTree {
 /// signature: what it merges is content that its signer answers for.
 pub fn verify(history: &History, anchor: Anchor<'_>, local_signers: &[u8]) -> Result<Verified, Refusal> {
     let path = Path::read(history, anchor)?;
+    let local = SignerFiles::of_list(Some(local_signers.to_vec()));
     let mut allowed = match path.anchor {
         Some(anchor) => Allowed::by_commit(history, anchor)?,
-        None => Allowed::by_host(local_signers)?,
+        None => Allowed::by_host(&local)?,
     };
+    let mut before = path.anchored_at;
     // Oldest first, so that the commit named in a refusal is the one where things began to go wrong.
     let mut range = Vec::with_capacity(path.unverified.len());
     for (revision, commit) in path.unverified.iter().rev() {
-        let signer = allowed.signer_of(revision, commit)?;
+        let signer = allowed.signer_of(revision, commit, before)?;
+        before = before.max(commit.committed_at);
         range.push(Signed { revision: (*revision).clone(), signer });
         // The commit may say who signs after it, never who signs it.
         allowed = allowed.followed_by(history, revision)?;

@@ -14,6 +14,8 @@ use crate::model::Revision;
 pub(super) struct Path<'a> {
     /// The commit whose signers sign first; `None` if that is this host's own list.
     pub(super) anchor: Option<&'a Revision>,
+    /// The date of that commit; the beginning of time without one.
+    pub(super) anchored_at: i64,
     /// What needs a signature, newest first.
     pub(super) unverified: Vec<(&'a Revision, Commit)>,
     pub(super) first: &'a Revision,
@@ -48,6 +50,7 @@ impl<'a> Path<'a> {
             }
         };
 
+        let mut anchored_at = 0;
         let mut accepted = BTreeMap::new();
         let mut needing = Vec::with_capacity(unverified);
         let mut child: Option<(&Revision, Commit)> = None;
@@ -66,6 +69,8 @@ impl<'a> Path<'a> {
             accepted.insert(raw.revision.clone(), commit.tree);
             if index < unverified {
                 needing.push((&raw.revision, commit.clone()));
+            } else if index == unverified {
+                anchored_at = commit.committed_at;
             }
             child = Some((&raw.revision, commit));
         }
@@ -78,7 +83,7 @@ impl<'a> Path<'a> {
                 parent.short()
             )));
         }
-        Ok(Self { anchor: known, unverified: needing, first, accepted })
+        Ok(Self { anchor: known, anchored_at, unverified: needing, first, accepted })
     }
 }
 

@@ -176,6 +176,11 @@ impl Refusal {
     /// What lies behind the sentence, where there is more to say.
     pub fn because(&self) -> Option<String> {
         match self {
+            Self::SignerUnknown { asked: SignersOf::Commit(parent), fingerprint, .. }
+                if fingerprint.starts_with("OpenPGP:") =>
+            {
+                Some(format!("no signers/*.asc of {} holds that key", parent.short()))
+            }
             Self::SignerUnknown { asked, .. } => Some(format!("{} does not list that key", list_of(asked))),
             Self::SignerLimited { limit, asked, .. } => Some(format!("in {}, {limit}", list_of(asked))),
             Self::CommitUnsigned { asked: SignersOf::Commit(parent), .. } => Some(format!(

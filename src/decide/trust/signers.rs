@@ -4,17 +4,16 @@
 //! means less than its author thinks is worse than none. Dates without a zone are taken as UTC, where `ssh-keygen` takes the
 //! zone of the machine it runs on: a signature must not be good on one host and bad on another.
 
+mod line;
+
 use std::fmt;
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-
+use super::certificate::Certificate;
 use super::key::{KeyFlaw, PublicKey};
+use super::openpgp::KeyringFlaw;
 use super::pattern::list_matches;
+use super::sshsig::SignedBy;
 use super::wire::shown;
-
-/// What a line may be separated by; line feeds end it.
-const BLANK: [char; 3] = [' ', '\t', '\r'];
 
 /// A list of allowed signers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +59,15 @@ struct Moment {
     written: String,
 }
 
+/// When something says it was signed, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Its own date: a claim of whoever signed.
+    pub stated: i64,
+    /// The newest date below it: a claim of others. A key whose time is over gains nothing by an older date.
+    pub before: i64,
+}
+
 /// Whether a key may sign something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict<'a> {
@@ -83,10 +91,18 @@ pub enum Limit {
     },
     /// `valid-after=` is later than the commit says it was made.
     NotYetValid(String),
-    /// `valid-before=` is earlier than the commit says it was made.
+    /// `valid-before=` is earlier than the commit can have been made.
     Expired(String),
-    /// The key is a certificate authority's.
+    /// The key is a certificate authority's, and signed itself.
     Authority,
+    /// None of the certificate's principals is one that the entry is for.
+    CertificateForOthers(String),
+    /// The certificate's time begins later than the commit says it was made.
+    CertificateNotYetValid,
+    /// The certificate's time ended before the commit can have been made.
+    CertificateExpired,
+    /// What excludes an OpenPGP key.
+    OpenPgp(String),
     /// The entry is for others.
     Principal(String),
 }
@@ -101,6 +117,14 @@ pub enum SignersFlaw {
         line: usize,
         /// What is wrong with it.
         flaw: LineFlaw,
+    },
+    /// A file of OpenPGP keys cannot be read.
+    #[error("{}: {flaw}", shown(.file.as_bytes()))]
+    Keys {
+        /// The name of the file below `signers/`.
+        file: String,
+        /// What is wrong with it.
+        flaw: KeyringFlaw,
     },
     /// No entry is any good for signing commits.
     #[error("it has no key that could sign a commit{}", because(.0))]
@@ -153,7 +177,7 @@ impl AllowedSigners {
             let number = index + 1;
             // Only principals and comments can hold anything but ASCII; they are shown, never compared byte by byte.
             let line = String::from_utf8_lossy(line);
-            match entry(number, &line) {
+            match line::entry(number, &line) {
                 Ok(Some(entry)) => entries.push(entry),
                 Ok(None) => {}
                 Err(flaw) => return Err(SignersFlaw::Line { line: number, flaw }),
@@ -168,25 +192,33 @@ impl AllowedSigners {
     }
 
     /// Whether a key may sign, in a namespace, at a time. A key that is listed more than once may if any entry lets it.
-    pub fn judge(&self, key: &PublicKey, namespace: &str, at: i64) -> Verdict<'_> {
-        self.verdict(key, |entry| entry.limit(namespace, at))
+    pub fn judge(&self, by: &SignedBy, namespace: &str, at: Times) -> Verdict<'_> {
+        self.verdict(by, |entry, names| match names {
+            Some([]) => Some(Limit::CertificateForOthers(entry.principals.clone())),
+            _ => entry.limit(by, namespace, at),
+        })
     }
 
     /// The same for one principal: `ring:production`, say.
-    pub fn judge_for(&self, principal: &str, key: &PublicKey, namespace: &str, at: i64) -> Verdict<'_> {
-        self.verdict(key, |entry| {
-            if list_matches(&entry.principals, principal) {
-                entry.limit(namespace, at)
-            } else {
+    pub fn judge_for(&self, principal: &str, by: &SignedBy, namespace: &str, at: Times) -> Verdict<'_> {
+        self.verdict(by, |entry, names| {
+            if !list_matches(&entry.principals, principal) {
                 Some(Limit::Principal(entry.principals.clone()))
+            } else if names.is_some_and(|names| !names.contains(&principal)) {
+                Some(Limit::CertificateForOthers(principal.to_owned()))
+            } else {
+                entry.limit(by, namespace, at)
             }
         })
     }
 
-    fn verdict(&self, key: &PublicKey, limit: impl Fn(&Entry) -> Option<Limit>) -> Verdict<'_> {
+    /// `limit` is given the entry and, for a certificate, those of its principals that the entry lets in.
+    fn verdict(&self, by: &SignedBy, limit: impl Fn(&Entry, Option<&[&str]>) -> Option<Limit>) -> Verdict<'_> {
         let mut verdict = Verdict::Unknown;
-        for entry in self.entries.iter().filter(|entry| entry.key == *key) {
-            match limit(entry) {
+        for entry in self.entries.iter().filter(|entry| entry.is_about(by)) {
+            let certificate = entry.certificate(by);
+            let names = certificate.map(|certificate| certificate.principals_in(&entry.principals));
+            match limit(entry, names.as_deref()) {
                 None => return Verdict::Allowed(entry),
                 Some(limit) if verdict == Verdict::Unknown => verdict = Verdict::Limited(entry, limit),
                 Some(_) => {}
@@ -214,22 +246,45 @@ impl AllowedSigners {
 }
 
 impl Entry {
+    /// Why nothing signed with this entry's key is ever accepted.
     fn unsupported(&self) -> Option<String> {
-        match self.options.role {
-            Role::Authority => Some("certificate authorities are not supported".to_owned()),
-            Role::Signer if !self.key.is_supported() => {
-                Some(format!("keys of kind {} are not supported", self.key.kind()))
-            }
-            Role::Signer => None,
-        }
+        self.key.unsupported().map(|why| why.to_string())
     }
 
     fn covers(&self, namespace: &str) -> bool {
         self.options.namespaces.as_ref().is_none_or(|list| list_matches(list, namespace))
     }
 
-    fn limit(&self, namespace: &str, at: i64) -> Option<Limit> {
-        if self.options.role == Role::Authority {
+    /// Whether it names the key itself, or the authority that signed the key's certificate.
+    fn is_about(&self, by: &SignedBy) -> bool {
+        match by {
+            SignedBy::Key(key) => self.key == *key,
+            SignedBy::Certificate(_) => self.certificate(by).is_some(),
+        }
+    }
+
+    fn certificate<'by>(&self, by: &'by SignedBy) -> Option<&'by Certificate> {
+        match by {
+            SignedBy::Certificate(certificate)
+                if self.options.role == Role::Authority && certificate.authority == self.key =>
+            {
+                Some(certificate)
+            }
+            _ => None,
+        }
+    }
+
+    /// Who it says signed.
+    pub fn names(&self, by: &SignedBy) -> String {
+        match self.certificate(by) {
+            Some(certificate) => certificate.principals_in(&self.principals).join(","),
+            None => self.principals.clone(),
+        }
+    }
+
+    fn limit(&self, by: &SignedBy, namespace: &str, at: Times) -> Option<Limit> {
+        let certificate = self.certificate(by);
+        if self.options.role == Role::Authority && certificate.is_none() {
             return Some(Limit::Authority);
         }
         if let Some(namespaces) = &self.options.namespaces
@@ -239,16 +294,32 @@ impl Entry {
         }
         // Both ends belong to the time of validity, as for ssh-keygen.
         if let Some(after) = &self.options.after
-            && at < after.seconds
+            && at.stated < after.seconds
         {
             return Some(Limit::NotYetValid(after.written.clone()));
         }
         if let Some(before) = &self.options.before
-            && at > before.seconds
+            && at.not_before() > before.seconds
         {
             return Some(Limit::Expired(before.written.clone()));
         }
-        None
+        match certificate {
+            Some(certificate) if certificate.begins_after(at.stated) => Some(Limit::CertificateNotYetValid),
+            Some(certificate) if certificate.ended_before(at.not_before()) => Some(Limit::CertificateExpired),
+            _ => None,
+        }
+    }
+}
+
+impl Times {
+    /// A date with nothing before it.
+    pub fn at(stated: i64) -> Self {
+        Self { stated, before: stated }
+    }
+
+    /// The earliest time at which it can have been made: nobody signs before what they sign on top of.
+    pub(super) fn not_before(self) -> i64 {
+        self.stated.max(self.before)
     }
 }
 
@@ -262,9 +333,21 @@ impl fmt::Display for Limit {
                 write!(f, "the key has valid-after=\"{date}\", later than the date of the commit")
             }
             Self::Expired(date) => {
-                write!(f, "the key has valid-before=\"{date}\", earlier than the date of the commit")
+                write!(f, "the key has valid-before=\"{date}\", earlier than the date of the commit or of one below it")
             }
-            Self::Authority => f.write_str("the key is a certificate authority, and those are not supported"),
+            Self::Authority => {
+                f.write_str("the key is a certificate authority's: it signs certificates, and nothing else")
+            }
+            Self::CertificateForOthers(wanted) => {
+                write!(f, "the authority is for {}, and the certificate for others", shown(wanted.as_bytes()))
+            }
+            Self::CertificateNotYetValid => {
+                f.write_str("the certificate's time begins later than the date of the commit")
+            }
+            Self::CertificateExpired => {
+                f.write_str("the certificate's time ended before the date of the commit or of one below it")
+            }
+            Self::OpenPgp(why) => write!(f, "the key may not sign: {why}"),
             Self::Principal(principals) => {
                 write!(f, "the key is for {}", shown(principals.as_bytes()))
             }
@@ -277,156 +360,6 @@ fn because(why: &[String]) -> String {
         [] => String::new(),
         why => format!(" ({})", why.join("; ")),
     }
-}
-
-/// One line: `principals [options] kind base64 [comment]`.
-fn entry(number: usize, line: &str) -> Result<Option<Entry>, LineFlaw> {
-    let line = line.trim_matches(BLANK);
-    if line.chars().any(|character| character.is_control() && character != '\t') {
-        return Err(LineFlaw::ControlCharacter);
-    }
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(None);
-    }
-    let (principals, rest) = principals(line)?;
-    if principals.is_empty() {
-        return Err(LineFlaw::NoPrincipal);
-    }
-    let first = rest.split([' ', '\t']).next().unwrap_or_default();
-    let (options, key) = if PublicKey::is_kind(first) { ("", rest) } else { split_options(rest)? };
-    // The options first: a kind of key that is not known looks like one.
-    let options = if options.is_empty() { Options::default() } else { read_options(options)? };
-    Ok(Some(Entry { line: number, principals, key: read_key(key)?, options }))
-}
-
-/// The first word, in which quotes may protect blanks.
-fn principals(line: &str) -> Result<(String, &str), LineFlaw> {
-    let end = line.find([' ', '\t', '\r', '"']).ok_or(LineFlaw::NoKey)?;
-    let (before, rest) = line.split_at(end);
-    let Some(quoted) = rest.strip_prefix('"') else {
-        return Ok((before.to_owned(), rest.trim_start_matches(BLANK)));
-    };
-    let (inside, rest) = quoted.split_once('"').ok_or(LineFlaw::OpenQuote)?;
-    Ok((format!("{before}{inside}"), rest.trim_start_matches(BLANK)))
-}
-
-fn read_key(text: &str) -> Result<PublicKey, LineFlaw> {
-    let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
-    let (kind, encoded) = (words.next().ok_or(LineFlaw::NoKey)?, words.next());
-    if !PublicKey::is_kind(kind) {
-        return Err(LineFlaw::UnknownOption(shown(kind.as_bytes())));
-    }
-    Ok(PublicKey::from_words(kind, encoded.ok_or(LineFlaw::NoKey)?)?)
-}
-
-/// Options reach to the first blank that is not in quotes.
-fn split_options(text: &str) -> Result<(&str, &str), LineFlaw> {
-    let mut quoted = false;
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            b'"' if !escaped => quoted = !quoted,
-            b' ' | b'\t' if !quoted => {
-                let (options, rest) = text.split_at(at);
-                return Ok((options, rest.trim_start_matches(BLANK)));
-            }
-            _ => {}
-        }
-        escaped = byte == b'\\';
-    }
-    if quoted { Err(LineFlaw::OpenQuote) } else { Ok((text, "")) }
-}
-
-fn read_options(mut text: &str) -> Result<Options, LineFlaw> {
-    let mut options = Options::default();
-    loop {
-        if let Some(rest) = strip_name(text, "cert-authority") {
-            options.role = Role::Authority;
-            text = rest;
-        } else if let Some(rest) = strip_name(text, "namespaces=") {
-            let (value, rest) = quoted_value("namespaces", rest)?;
-            once("namespaces", &mut options.namespaces, value)?;
-            text = rest;
-        } else if let Some(rest) = strip_name(text, "valid-after=") {
-            let (value, rest) = quoted_value("valid-after", rest)?;
-            once("valid-after", &mut options.after, moment(value)?)?;
-            text = rest;
-        } else if let Some(rest) = strip_name(text, "valid-before=") {
-            let (value, rest) = quoted_value("valid-before", rest)?;
-            once("valid-before", &mut options.before, moment(value)?)?;
-            text = rest;
-        }
-        if text.is_empty() {
-            break;
-        }
-        text = text.strip_prefix(',').ok_or_else(|| LineFlaw::UnknownOption(shown(text.as_bytes())))?;
-        if text.is_empty() || text.starts_with(',') {
-            return Err(LineFlaw::EmptyOption);
-        }
-    }
-    match (&options.after, &options.before) {
-        (Some(after), Some(before)) if before.seconds <= after.seconds => Err(LineFlaw::NeverValid),
-        _ => Ok(options),
-    }
-}
-
-/// Names of options are the same in capitals.
-fn strip_name<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let (start, rest) = text.split_at_checked(name.len())?;
-    start.eq_ignore_ascii_case(name).then_some(rest)
-}
-
-/// A value in quotes, in which `\"` stands for a quote.
-fn quoted_value<'a>(name: &'static str, text: &'a str) -> Result<(String, &'a str), LineFlaw> {
-    let text = text.strip_prefix('"').ok_or(LineFlaw::NotQuoted(name))?;
-    let mut value = String::new();
-    let mut characters = text.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Ok((value, text.get(at + 1..).unwrap_or_default())),
-            '\\' if text.get(at + 1..).is_some_and(|rest| rest.starts_with('"')) => {
-                value.push('"');
-                characters.next();
-            }
-            _ => value.push(character),
-        }
-    }
-    Err(LineFlaw::OpenQuote)
-}
-
-fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), LineFlaw> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(LineFlaw::Twice(name)),
-    }
-}
-
-fn moment(written: String) -> Result<Moment, LineFlaw> {
-    match seconds(&written) {
-        // ssh-keygen uses zero for "no date" and so refuses 1970-01-01.
-        Some(seconds) if seconds > 0 => Ok(Moment { seconds, written }),
-        _ => Err(LineFlaw::Date(shown(written.as_bytes()))),
-    }
-}
-
-fn seconds(written: &str) -> Option<i64> {
-    let digits = ["UTC", "Z"]
-        .iter()
-        .find_map(|zone| {
-            let (digits, end) = written.split_at_checked(written.len().checked_sub(zone.len())?)?;
-            end.eq_ignore_ascii_case(zone).then_some(digits)
-        })
-        .unwrap_or(written);
-    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let part = |from: usize, to: usize| match digits.get(from..to) {
-        Some(part) => part.parse::<i8>().ok(),
-        None => Some(0),
-    };
-    let year = digits.get(..4)?.parse().ok()?;
-    let civil = DateTime::new(year, part(4, 6)?, part(6, 8)?, part(8, 10)?, part(10, 12)?, part(12, 14)?, 0).ok()?;
-    Some(TimeZone::UTC.to_timestamp(civil).ok()?.as_second())
 }
 
 #[cfg(test)]

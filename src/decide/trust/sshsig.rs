@@ -6,23 +6,52 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256, Sha512};
 
+use super::certificate::{Certificate, CertificateFlaw};
 use super::key::{KeyFlaw, PublicKey};
+use super::openpgp::OpenPgpFlaw;
 use super::wire::{Short, Wire, put_string, shown};
 
 const MAGIC: &[u8] = b"SSHSIG";
 const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
 const END: &[u8] = b"\n-----END SSH SIGNATURE-----";
 
-/// An ed25519 signature has 300 bytes of text, one of RSA 16384 has 6,000: more is not a signature.
+/// An ed25519 signature has 300 bytes of text, one by an RSA 8192 key with a certificate 9,000: more is not a signature.
 const LARGEST: usize = 16 * 1024;
 
 /// A signature as parsed; nothing is known of it until [`Signature::verify`] has succeeded.
 #[derive(Debug, Clone)]
 pub struct Signature {
-    key: PublicKey,
+    by: SignedBy,
     namespace: Vec<u8>,
     hash: Hash,
     signature: Vec<u8>,
+}
+
+/// What a signature says it is by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignedBy {
+    /// A key alone.
+    Key(PublicKey),
+    /// A key with a certificate for it.
+    Certificate(Box<Certificate>),
+}
+
+impl SignedBy {
+    /// The key that signs.
+    pub fn key(&self) -> &PublicKey {
+        match self {
+            Self::Key(key) => key,
+            Self::Certificate(certificate) => &certificate.key,
+        }
+    }
+
+    fn from_blob(blob: &[u8]) -> Result<Self, SignatureFlaw> {
+        if Certificate::is_one(blob) {
+            Ok(Self::Certificate(Box::new(Certificate::from_blob(blob)?)))
+        } else {
+            Ok(Self::Key(PublicKey::from_blob(blob)?))
+        }
+    }
 }
 
 /// How the message was digested before it was signed.
@@ -62,8 +91,14 @@ pub enum SignatureFlaw {
     #[error("it uses the hash `{0}`, and only sha256 and sha512 are allowed")]
     Hash(String),
     /// A genuine kind that is not verified here.
-    #[error("keys of kind {0} are not supported")]
+    #[error("{0}")]
     Unsupported(String),
+    /// The certificate beside the key is not good.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFlaw),
+    /// A security key that signed by itself: malware on its owner's machine can make it do so.
+    #[error("nobody touched the security key that made it")]
+    NotTouched,
     /// The signature names another algorithm than its key has.
     #[error("it names the algorithm `{found}`, its key is {key}")]
     OtherAlgorithm {
@@ -72,6 +107,9 @@ pub enum SignatureFlaw {
         /// What the signature names.
         found: String,
     },
+    /// An OpenPGP signature that is not accepted.
+    #[error(transparent)]
+    OpenPgp(#[from] OpenPgpFlaw),
     /// The key did not sign this message.
     #[error("it does not fit the content that it should cover")]
     Wrong,
@@ -121,12 +159,18 @@ impl Signature {
             b"sha512" => Hash::Sha512,
             other => return Err(SignatureFlaw::Hash(shown(other))),
         };
-        Ok(Self { key: PublicKey::from_blob(key)?, namespace: namespace.to_vec(), hash, signature: signature.to_vec() })
+        let by = SignedBy::from_blob(key)?;
+        Ok(Self { by, namespace: namespace.to_vec(), hash, signature: signature.to_vec() })
     }
 
     /// The key that the signature says it is by; true once [`Signature::verify`] has succeeded.
     pub fn key(&self) -> &PublicKey {
-        &self.key
+        self.by.key()
+    }
+
+    /// The same, with the certificate if there is one.
+    pub fn by(&self) -> &SignedBy {
+        &self.by
     }
 
     /// Checks that the key signed this message, for this purpose.
@@ -134,7 +178,7 @@ impl Signature {
         if self.namespace != namespace.as_bytes() {
             return Err(SignatureFlaw::Namespace { found: shown(&self.namespace), wanted: namespace.to_owned() });
         }
-        self.key.check(&self.signed(message), &self.signature)
+        self.key().check(&self.signed(message), &self.signature)
     }
 
     /// What is really signed: the message's digest, bound to its purpose.

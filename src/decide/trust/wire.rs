@@ -6,7 +6,7 @@ const SHOWN: usize = 80;
 /// What is left to read of a binary structure.
 pub(super) struct Wire<'a>(&'a [u8]);
 
-/// The bytes ended before the structure did.
+/// The bytes ended before the structure did, or are not of its form.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Short;
 
@@ -21,6 +21,10 @@ impl<'a> Wire<'a> {
         Ok(taken)
     }
 
+    pub(super) fn byte(&mut self) -> Result<u8, Short> {
+        self.take(1)?.first().copied().ok_or(Short)
+    }
+
     pub(super) fn number(&mut self) -> Result<u32, Short> {
         let bytes = self.take(4)?;
         Ok(bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
@@ -29,6 +33,26 @@ impl<'a> Wire<'a> {
     pub(super) fn string(&mut self) -> Result<&'a [u8], Short> {
         let length = usize::try_from(self.number()?).map_err(|_| Short)?;
         self.take(length)
+    }
+
+    /// Eight bytes: a serial number, or a time.
+    pub(super) fn long(&mut self) -> Result<u64, Short> {
+        Ok(u64::from(self.number()?) << 32 | u64::from(self.number()?))
+    }
+
+    /// The magnitude of a number greater than zero, in the one form that RFC 4251 allows for it. Other forms of the
+    /// same number would be other bytes under the same signature.
+    pub(super) fn positive(&mut self) -> Result<&'a [u8], Short> {
+        match self.string()? {
+            [0, rest @ ..] if rest.first().is_some_and(|first| *first >= 0x80) => Ok(rest),
+            number @ [first, ..] if (1..0x80).contains(first) => Ok(number),
+            _ => Err(Short),
+        }
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
     }
 
     /// Bytes after the end would be covered by no check at all, so everything must have been read.
@@ -75,6 +99,24 @@ mod tests {
         let mut wire = Wire::new(&[0, 0, 0, 1, 65, 66]);
         assert_eq!(wire.string(), Ok(&b"A"[..]));
         assert!(!wire.is_at_end());
+    }
+
+    #[test]
+    fn a_number_has_one_form() {
+        for (bytes, expected) in [
+            (&[0, 0, 0, 1, 1][..], Ok(&[1][..])),
+            (&[0, 0, 0, 1, 0x7f], Ok(&[0x7f])),
+            (&[0, 0, 0, 2, 0, 0x80], Ok(&[0x80])),
+            // Zero in two forms, a zero too many, and a negative number.
+            (&[0, 0, 0, 0], Err(Short)),
+            (&[0, 0, 0, 1, 0], Err(Short)),
+            (&[0, 0, 0, 2, 0, 0x7f], Err(Short)),
+            (&[0, 0, 0, 1, 0x80], Err(Short)),
+        ] {
+            assert_eq!(Wire::new(bytes).positive(), expected, "{bytes:?}");
+        }
+        assert_eq!(Wire::new(&[0, 0, 0, 1, 0, 0, 0, 2]).long(), Ok(0x1_0000_0002));
+        assert_eq!(Wire::new(&[]).byte(), Err(Short));
     }
 
     #[test]

@@ -112,6 +112,12 @@ impl Opening<'_> {
             Node::List(items) => {
                 items.iter().map(|item| self.node(item, path, Place::Item)).collect::<Result<_, _>>().map(Node::List)
             }
+            // To SOPS, an empty comment between sealed items is an empty text.
+            Node::Comment(text)
+                if text.expose().is_empty() && self.metadata.rule.demand(path.marked) == Demand::Sealed =>
+            {
+                Ok(Node::text(""))
+            }
             Node::Comment(_) => Ok(self.comment(node, path)),
             Node::Null => Ok(Node::Null),
             scalar => self.scalar(scalar, path, place),

@@ -9,15 +9,23 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::document::Node;
 use super::error::SopsError;
-use super::limits::{Budget, MAX_ENTRIES, TOO_MANY, check_depth};
-use super::yaml_comments::{Comment, find};
+use super::limits::{Budget, MAX_BYTES, MAX_ENTRIES, TOO_MANY, check_depth};
+use super::yaml_comments::{Behind, Comment, find};
 use super::yaml_scalar;
+use super::yaml_style::is_old_break;
 use crate::model::Secret;
 
 /// Reads every document of a text. Each one is a mapping.
 pub fn parse(text: &str) -> Result<Vec<Node>, SopsError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (events, scalars) = read_events(text)?;
+    let mended;
+    let (text, (events, scalars)) = match read_events(text) {
+        Err(SopsError::Malformed { line, .. }) => {
+            mended = with_braces_indented(text, line)?;
+            (mended.as_str(), read_events(&mended)?)
+        }
+        read => (text, read?),
+    };
     let mut builder = Builder {
         comments: find(text, &scalars)?.into_iter().peekable(),
         frames: Vec::new(),
@@ -30,6 +38,43 @@ pub fn parse(text: &str) -> Result<Vec<Node>, SopsError> {
     }
     builder.end_of_stream();
     Ok(builder.documents)
+}
+
+/// go-yaml writes the end of an empty mapping with a comment in it further left than YAML allows. Such ends are moved to
+/// the right; whatever else breaks the structure is refused.
+///
+/// ```yaml
+/// key: {
+///     # comment
+/// }
+/// ```
+fn with_braces_indented(text: &str, line: usize) -> Result<String, SopsError> {
+    let mut mended = with_brace_indented(text, line).ok_or_else(|| malformed_at(line))?;
+    let mut bytes_read = text.len();
+    while let Some(line) = broken_line(&mended) {
+        // Each attempt reads the text again, so a large one has few.
+        bytes_read += mended.len();
+        let again = if bytes_read <= MAX_BYTES { with_brace_indented(&mended, line) } else { None };
+        mended = again.ok_or_else(|| malformed_at(line))?;
+    }
+    Ok(mended)
+}
+
+/// The first line where the structure breaks.
+fn broken_line(text: &str) -> Option<usize> {
+    let mut parser = Parser::new_from_str(text);
+    std::iter::from_fn(|| parser.next_event()).find_map(|event| Some(event.err()?.marker().line()))
+}
+
+fn with_brace_indented(text: &str, line: usize) -> Option<String> {
+    let start = match line.checked_sub(2) {
+        Some(before) => text.match_indices('\n').nth(before)?.0 + 1,
+        None => 0,
+    };
+    let (before, rest) = text.split_at(start);
+    let is_brace = rest.lines().next().is_some_and(|line| line.trim() == "}");
+    let opened = before.lines().rev().find(|line| !line.trim_start().starts_with('#'))?;
+    (is_brace && opened.ends_with('{')).then(|| format!("{before}{:width$}{rest}", "", width = opened.len()))
 }
 
 type SpannedEvents<'a> = Vec<(Event<'a>, Span)>;
@@ -84,12 +129,12 @@ impl Frame {
         match &mut self.content {
             Open::Map { entries, key } => {
                 // A comment behind a value stands before its key once SOPS has read it.
-                let behind_value = comment.inline && key.is_none() && !entries.is_empty();
+                let behind_value = comment.behind == Behind::Value && key.is_none() && !entries.is_empty();
                 let place = entries.len() - usize::from(behind_value);
                 entries.insert(place, (String::new(), node));
             }
             Open::List(items) => {
-                let behind_item = comment.inline && !items.is_empty();
+                let behind_item = comment.behind == Behind::Value && !items.is_empty();
                 items.insert(items.len() - usize::from(behind_item), node);
             }
         }
@@ -110,6 +155,10 @@ impl Builder {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.comments_before(&span, false);
+                let text = match style == ScalarStyle::SingleQuoted && text.contains(is_old_break) {
+                    true => without_indent(&text).into(),
+                    false => text,
+                };
                 let node = scalar(&text, style, tag.as_deref());
                 self.budget.entry()?;
                 self.complete(node, anchor, line, Some(&text))?;
@@ -142,15 +191,28 @@ impl Builder {
         self.budget.entry()?;
         check_depth(self.frames.len() + 1)?;
         let is_item = self.frames.last().is_some_and(|frame| matches!(frame.content, Open::List(_)));
+        // What stands behind the colon of a long key stands before that key once SOPS has read it.
+        let behind_colon = self.comments.peek().is_some_and(|comment| comment.behind == Behind::Colon);
         if is_item {
             self.comments_before(span, false);
+        } else if behind_colon
+            && let Some(frame) = self.frames.last_mut()
+            && let Some(comment) = self.comments.next_if(|comment| comment.position < span.start.index())
+        {
+            frame.add_comment(comment);
         }
         self.frames.push(Frame { content, anchor, column: span.start.col() });
         Ok(())
     }
 
     fn close(&mut self, span: &Span) -> Result<(), SopsError> {
-        self.comments_before(span, true);
+        match self.frames.last().map(|frame| &frame.content) {
+            // The comments inside of braces that hold nothing else are lost to go-yaml.
+            Some(Open::Map { entries, .. }) if entries.is_empty() && self.frames.len() > 1 => {
+                while self.comments.next_if(|comment| comment.position < span.start.index()).is_some() {}
+            }
+            _ => self.comments_before(span, true),
+        }
         let line = span.start.line();
         let Some(frame) = self.frames.pop() else {
             return Err(malformed_at(line));
@@ -198,7 +260,7 @@ impl Builder {
         };
         let column = frame.column;
         let due = |comment: &Comment| {
-            let further_left = comment.column < column && !comment.inline && !outermost;
+            let further_left = comment.column < column && comment.behind == Behind::Nothing && !outermost;
             comment.position < span.start.index() && !(ends && further_left)
         };
         while let Some(comment) = self.comments.next_if(due) {
@@ -223,6 +285,22 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Node {
         false => "",
     });
     yaml_scalar::value(text, style == ScalarStyle::Plain, name)
+}
+
+/// A quoted text whose lines end as in YAML 1.1, as go-yaml reads it: no blanks around the ends.
+fn without_indent(text: &str) -> String {
+    let mut joined = String::with_capacity(text.len());
+    for (index, line) in text.split_inclusive(is_old_break).enumerate() {
+        let line = if index == 0 { line } else { line.trim_start_matches([' ', '\t']) };
+        match line.char_indices().next_back() {
+            Some((at, end)) if is_old_break(end) => {
+                joined.push_str(line[..at].trim_end_matches([' ', '\t']));
+                joined.push(end);
+            }
+            _ => joined.push_str(line),
+        }
+    }
+    joined
 }
 
 fn refuse_twins(entries: &[(String, Node)], line: usize) -> Result<(), SopsError> {

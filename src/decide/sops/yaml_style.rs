@@ -28,30 +28,45 @@ pub fn write_key(text: &str, out: &mut String) {
     if text.contains('\n') || traits.multiline || needs_quotes(text) {
         write_double(text, out);
     } else {
-        write_flow(text, &traits, out);
+        write_flow(text, &traits, 0, out);
     }
 }
 
-/// Writes a text as a value inside of a collection at the indent `around`, its block lines, if any, at `indent`.
-pub fn write_value(text: &str, around: usize, indent: usize, out: &mut String) {
+/// Writes a text as a value, its block lines, if any, at `indent`.
+pub fn write_value(text: &str, indent: usize, out: &mut String) {
     let traits = analyze(text);
     match text.contains('\n') {
         true if traits.no_block => write_double(text, out),
-        true => write_literal(text, around, indent, out),
+        true => write_literal(text, indent, out),
+        // go-yaml gives it its tag in the place of quotes.
+        false if text == "<<" => out.push_str("!!merge <<"),
         false if needs_quotes(text) => write_double(text, out),
-        false => write_flow(text, &traits, out),
+        false => write_flow(text, &traits, indent, out),
     }
 }
 
-fn write_flow(text: &str, traits: &Traits, out: &mut String) {
+fn write_flow(text: &str, traits: &Traits, indent: usize, out: &mut String) {
     if !traits.no_plain {
         out.push_str(text);
     } else if !traits.no_single {
         out.push('\'');
-        out.push_str(&text.replace('\'', "''"));
+        write_with_breaks(&text.replace('\'', "''"), indent, out);
         out.push('\'');
     } else {
         write_double(text, out);
+    }
+}
+
+/// Writes one line. What was a break of a line in YAML 1.1 is one to go-yaml, and so the indent stands behind it.
+fn write_with_breaks(line: &str, indent: usize, out: &mut String) {
+    let mut behind_break = false;
+    for letter in line.chars() {
+        let is_old_break = is_old_break(letter);
+        if behind_break && !is_old_break {
+            out.extend(std::iter::repeat_n(' ', indent));
+        }
+        behind_break = is_old_break;
+        out.push(letter);
     }
 }
 
@@ -92,14 +107,17 @@ fn analyze(text: &str) -> Traits {
     let edges = text.starts_with(edge) || text.ends_with(edge);
     traits.no_single = break_space || space_break || tabs || special;
     traits.no_plain = traits.no_single || indicators || edges || traits.multiline;
-    // go-yaml writes the breaks of YAML 1.1 into a block, where YAML 1.2 takes them for letters.
-    let old_breaks = text.contains(['\u{85}', '\u{2028}', '\u{2029}']);
-    traits.no_block = text.ends_with(' ') || space_break || special || old_breaks;
+    traits.no_block = text.ends_with(' ') || space_break || special;
     traits
 }
 
 fn is_break(letter: char) -> bool {
     matches!(letter, '\n' | '\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// What ends a line in YAML 1.1, but is a letter in YAML 1.2. (A next line, U+0085, is never written as itself.)
+pub fn is_old_break(letter: char) -> bool {
+    matches!(letter, '\u{2028}' | '\u{2029}')
 }
 
 /// What go-yaml takes for printable. Nothing beyond the basic plane is.
@@ -109,13 +127,15 @@ fn is_printable(letter: char) -> bool {
 }
 
 fn write_double(text: &str, out: &mut String) {
+    // go-yaml asks at each letter whether the text begins with a byte order mark, and then escapes that letter.
+    let is_marked = text.starts_with('\u{feff}');
     out.push('"');
     for letter in text.chars() {
         let code = u32::from(letter);
         match letter {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
-            letter if is_printable(letter) && !is_break(letter) => out.push(letter),
+            letter if is_printable(letter) && !is_break(letter) && !is_marked => out.push(letter),
             '\0' => out.push_str("\\0"),
             '\x07' => out.push_str("\\a"),
             '\x08' => out.push_str("\\b"),
@@ -126,6 +146,7 @@ fn write_double(text: &str, out: &mut String) {
             '\r' => out.push_str("\\r"),
             '\x1b' => out.push_str("\\e"),
             '\u{85}' => out.push_str("\\N"),
+            '\u{a0}' => out.push_str("\\_"),
             '\u{2028}' => out.push_str("\\L"),
             '\u{2029}' => out.push_str("\\P"),
             _ if code <= 0xff => out.push_str(&format!("\\x{code:02X}")),
@@ -137,11 +158,12 @@ fn write_double(text: &str, out: &mut String) {
 }
 
 /// A literal block: its hints, then every line at the indent; empty lines stay empty.
-fn write_literal(text: &str, around: usize, indent: usize, out: &mut String) {
+fn write_literal(text: &str, indent: usize, out: &mut String) {
     out.push('|');
     if text.starts_with(|letter| letter == ' ' || is_break(letter)) {
-        // go-yaml always says 4, also inside of an item where the lines stand at 2: that does not read back.
-        out.push_str(&(indent - around).to_string());
+        // Always what the indent is set to, also inside of an item, where the lines stand at less and nobody can read
+        // them back. It is what `sops -d` prints.
+        out.push_str(&INDENT.to_string());
     }
     let mut ends = text.chars().rev();
     match (ends.next(), ends.next()) {
@@ -154,7 +176,7 @@ fn write_literal(text: &str, around: usize, indent: usize, out: &mut String) {
         out.push('\n');
         if !line.is_empty() {
             out.extend(std::iter::repeat_n(' ', indent));
-            out.push_str(line);
+            write_with_breaks(line, indent, out);
         }
     }
 }

@@ -97,6 +97,7 @@ fn report() -> Report {
         summary: "degraded at 22222222: app of web did not become healthy".into(),
         tip: Some(revision('1')),
         signer: Some("operator@example.org SHA256:x".into()),
+        trust: moorline::model::Warrant::Forge,
         ring: Some("canary".into()),
         revision: Some(revision('2')),
         opened: vec![opened()],
@@ -153,6 +154,7 @@ fn ledger() -> Ledger {
         ring: "canary".into(),
         stacks: vec!["web".into()],
         notes: vec!["a note".into()],
+        expect_change_within: Some(std::time::Duration::from_secs(2_592_000)),
         opened: vec![opened()],
         agent: "0.1.0".into(),
         plugin: "2.40.3 1 1.1".into(),
@@ -163,6 +165,7 @@ fn ledger() -> Ledger {
             revision: revision('1'),
             first: revision('0'),
             signer: "operator@example.org SHA256:x".into(),
+            trust: moorline::model::Warrant::Forge,
             at: at(0),
         }),
         attempted: BTreeMap::from([("web".to_owned(), "bbbb".to_owned())]),
@@ -265,6 +268,7 @@ fn events() -> Vec<Event> {
             from: text("11111111"),
             revision: revision('2'),
         },
+        Event::LedgerMended { amiss: vec![text("ledger.copy.json is missing")] },
         Event::SecretsRestored { stacks: vec![text("web"), text("db")], left: vec![text("shop")] },
         Event::PushSent { monitor: text("reconcile") },
         Event::PushFailed { monitor: text("reconcile"), fault: fault() },
@@ -288,6 +292,7 @@ fn is_listed(event: &Event) -> bool {
         | Event::HoldSet { .. }
         | Event::HoldReleased { .. }
         | Event::AnchorMoved { .. }
+        | Event::LedgerMended { .. }
         | Event::SecretsRestored { .. }
         | Event::PushSent { .. }
         | Event::PushFailed { .. } => true,

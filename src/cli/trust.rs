@@ -43,8 +43,12 @@ fn show_anchor(host: &Host, as_json: bool) -> Result<u8, Fault> {
     match anchor {
         None => show::text("this host has not accepted any revision yet\n")?,
         Some(anchor) => show::text(&format!(
-            "anchor  {}\nsigner  {}\nsince   {}\nfirst   {}\n",
-            anchor.revision, anchor.signer, anchor.at, anchor.first
+            "anchor  {}\nsigner  {}\ntrust   {}\nsince   {}\nfirst   {}\n",
+            anchor.revision,
+            anchor.signer,
+            anchor.trust.remark().unwrap_or("signer: an allowed signer"),
+            anchor.at,
+            anchor.first
         ))?,
     }
     if let Ok(tip) = world.tip() {
@@ -63,8 +67,12 @@ fn move_anchor(host: &Host, revision: &Revision, reason: &str, sure: bool) -> Re
     // No run may be in flight: it would write the old anchor back.
     let _lock = world.lock_run("trust")?;
     prepare::can_be_anchor(&*world, revision)?;
-    let before = world.ledger()?.anchor;
-    let from = before.map_or_else(|| "nothing".to_owned(), |anchor| anchor.revision.to_string());
+    let from = match world.ledger() {
+        Ok(ledger) => ledger.anchor.map_or_else(|| "nothing".to_owned(), |anchor| anchor.revision.to_string()),
+        // This is the way back from one; what can be read of it is kept.
+        Err(fault) if fault.code == Code::LedgerDamaged => "a ledger that cannot be believed".to_owned(),
+        Err(fault) => return Err(fault),
+    };
     let question = format!(
         "this host goes from {from}\n                 to {revision},\nand no signature says so: you do. \
          Whatever that revision and those after it say will run here as root.\nType `yes` to go on: "

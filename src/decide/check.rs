@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::decide::check_secrets::is_sops_path;
 use crate::decide::fleet::{self, Mistake};
 use crate::decide::sops::{self, Format};
-use crate::decide::trust::{self, AllowedSigners, SignersFlaw};
+use crate::decide::trust::{self, SignerFiles, SignersFlaw};
 use crate::decide::{check_clear, check_secrets, compose};
 use crate::model::tree::Tree;
 
@@ -65,14 +65,29 @@ fn check_signers(tree: &Tree, findings: &mut Findings) {
     match tree.get(path) {
         None => findings.mistakes.push(Mistake::new(path, "this file is missing: nobody could sign the next commit")),
         // The same two questions that a host asks.
-        Some(file) => match AllowedSigners::parse(&file.bytes).and_then(|signers| signers.someone_signs("git")) {
-            Ok(()) => {}
+        Some(file) => match trust::signers_readable(&signer_files(tree, &file.bytes)) {
+            Ok((signers, keyring)) => {
+                let lines = signers.unsupported().map(|(line, why)| format!("{path}:{line}: {why}"));
+                let keys = keyring.unsupported().map(|(file, why)| format!("signers/{file}: {why}"));
+                findings.notes.extend(lines.chain(keys));
+            }
+            Err(SignersFlaw::Keys { file, flaw }) => {
+                findings.mistakes.push(Mistake::new(format!("signers/{file}"), flaw.to_string()));
+            }
             Err(SignersFlaw::Line { line, flaw }) => {
                 findings.mistakes.push(Mistake::at(path, Some(line), flaw.to_string()));
             }
             Err(flaw) => findings.mistakes.push(Mistake::new(path, flaw.to_string())),
         },
     }
+}
+
+fn signer_files(tree: &Tree, list: &[u8]) -> SignerFiles {
+    let key = |(path, file): (&str, &crate::model::tree::File)| {
+        let name = path.strip_prefix("signers/").filter(|name| name.ends_with(".asc") && !name.contains('/'))?;
+        Some((name.to_owned(), file.bytes.clone()))
+    };
+    SignerFiles { allowed_signers: Some(list.to_vec()), keys: tree.files().filter_map(key).collect() }
 }
 
 fn check_sops_rules(tree: &Tree, findings: &mut Findings) {

@@ -41,6 +41,8 @@ pub enum Event {
     HoldReleased { owner: String },
     /// A person moved the anchor.
     AnchorMoved { owner: String, reason: String, from: String, revision: Revision },
+    /// A copy of the ledger was damaged, missing or behind, and was made from the other.
+    LedgerMended { amiss: Vec<String> },
     /// After a reboot, files in memory were put back.
     SecretsRestored { stacks: Vec<String>, left: Vec<String> },
     /// Kuma has accepted a message.
@@ -83,6 +85,7 @@ impl Event {
             Event::HoldSet { .. } => "hold-set",
             Event::HoldReleased { .. } => "hold-released",
             Event::AnchorMoved { .. } => "anchor-moved",
+            Event::LedgerMended { .. } => "ledger-mended",
             Event::SecretsRestored { .. } => "secrets-restored",
             Event::PushSent { .. } => "push-sent",
             Event::PushFailed { .. } => "push-failed",
@@ -109,6 +112,7 @@ impl Event {
                     _ => Level::Error,
                 },
             },
+            Event::LedgerMended { .. } => Level::Warning,
             Event::SecretsRestored { left, .. } if !left.is_empty() => Level::Warning,
             Event::RunBegan { .. } | Event::PushSent { .. } => Level::Debug,
             _ => Level::Info,
@@ -144,6 +148,7 @@ impl Event {
             Event::AnchorMoved { owner, reason, from, revision } => {
                 format!("anchor moved by {owner} from {from} to {revision}: {reason}")
             }
+            Event::LedgerMended { amiss } => format!("ledger mended from its good copy: {}", amiss.join("; ")),
             Event::SecretsRestored { stacks, left } => {
                 let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join(", ")) };
                 let stacks = if stacks.is_empty() { "none".to_owned() } else { stacks.join(", ") };
@@ -221,7 +226,7 @@ impl Event {
                 fields.push(("monitor", monitor.clone()));
                 fault_fields(&mut fields, fault);
             }
-            Event::ServiceStopped { .. } => {}
+            Event::ServiceStopped { .. } | Event::LedgerMended { .. } => {}
         }
         fields
     }

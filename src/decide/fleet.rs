@@ -1,6 +1,7 @@
 //! Reads what the repository says about one host, and collects every mistake with its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -9,7 +10,7 @@ use crate::decide::fault::{Code, Fault};
 pub use crate::decide::mistake::{Mistake, line_of, spec_invalid, yaml_mistake};
 use crate::decide::mistake::{line_in, meant, text_of, yaml};
 use crate::decide::sops::{Outline, SopsError};
-use crate::decide::{dotenv, sops};
+use crate::decide::{dotenv, schedule, sops};
 use crate::model::Revision;
 use crate::model::host::{HostSpec, Monitors, Ring, RingPointer, Sealed, StackSource};
 use crate::model::tree::{File, Tree};
@@ -24,6 +25,16 @@ pub const REGISTRIES_SECTION: &str = "registries";
 #[serde(deny_unknown_fields)]
 struct RepositoryFile {
     version: u32,
+    #[serde(default)]
+    trust: TrustSection,
+}
+
+/// `trust` in `moorline.yaml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustSection {
+    #[serde(default)]
+    expect_change_within: Option<String>,
 }
 
 /// `hosts/<host>/host.yaml`.
@@ -75,13 +86,22 @@ pub fn hosts(tree: &Tree) -> Vec<String> {
 /// The mistakes that are not about one host: the schema version, and the signers.
 pub fn repository_mistakes(tree: &Tree) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    if let Some(file) = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes)
-        && file.version != 1
-    {
+    let Some(file) = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes) else { return mistakes };
+    if file.version != 1 {
         let text = format!("version {} is not known to this version of moorline, which knows 1", file.version);
         mistakes.push(Mistake::at("moorline.yaml", line_of(tree, "moorline.yaml", "version"), text));
     }
+    if let Some(Err(error)) = file.trust.expect_change_within.as_deref().map(schedule::parse_duration) {
+        let line = line_of(tree, "moorline.yaml", "expect_change_within");
+        mistakes.push(Mistake::at("moorline.yaml", line, format!("trust.expect_change_within: {error}")));
+    }
     mistakes
+}
+
+/// How often the operators expect the tip to move, if they said so in a way that can be read.
+pub fn expected_change(tree: &Tree) -> Option<Duration> {
+    let file = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut Vec::new())?;
+    schedule::parse_duration(&file.trust.expect_change_within?).ok()
 }
 
 /// What the repository says about `host`.

@@ -4,6 +4,7 @@ pub mod check;
 pub mod check_clear;
 pub mod check_secrets;
 pub mod compose;
+pub mod copies;
 pub mod delivery;
 pub mod difference;
 pub mod digest;

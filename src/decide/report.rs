@@ -1,6 +1,8 @@
 //! Judges a run by what the engine said afterwards, and puts it into one sentence.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::fault::{Code, Fault};
 use crate::model::report::{self, Report, RunEnd, ServiceStatus};
@@ -39,6 +41,12 @@ pub struct Draft {
     pub observed: Observed,
     /// Facts that are not faults.
     pub notes: Vec<String>,
+    /// Facts of this run alone: the next one finds them again, or not.
+    pub remarks: Vec<String>,
+    /// When the tip was accepted, once known.
+    pub accepted: Option<Timestamp>,
+    /// How often the operators expect the tip to move, if they said so.
+    pub expect_change_within: Option<Duration>,
 }
 
 impl Draft {
@@ -60,6 +68,9 @@ impl Draft {
             stacks: Vec::new(),
             observed: Observed::default(),
             notes: Vec::new(),
+            remarks: Vec::new(),
+            accepted: None,
+            expect_change_within: None,
         }
     }
 }
@@ -86,7 +97,12 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             _ => RunEnd::Faulted,
         },
     };
-    let summary = summary(&draft, end, fault.as_ref(), now);
+    let mut summary = summary(&draft, end, fault.as_ref(), now);
+    let mut notes = [draft.notes, draft.remarks].concat();
+    if let Some(frozen) = frozen(draft.accepted, draft.expect_change_within, now) {
+        summary = format!("{summary}; {frozen}");
+        notes.push(format!("{frozen}: either nobody committed, or this host is kept from seeing it"));
+    }
     Report {
         version: report::VERSION,
         run: draft.run,
@@ -106,7 +122,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         plan: draft.plan,
         outcomes: draft.outcomes,
         services,
-        notes: draft.notes,
+        notes,
         fault: fault.as_ref().map(Fault::record),
     }
 }
@@ -122,6 +138,15 @@ pub fn exit(report: &Report) -> u8 {
 /// Whether a run found everything as it should be and did nothing.
 pub fn is_quiet(report: &Report) -> bool {
     report.end == RunEnd::Converged && report.outcomes.is_empty()
+}
+
+/// Whether the tip stands still for longer than expected. It is said and nothing more: a clock decides nothing about
+/// trust.
+fn frozen(accepted: Option<Timestamp>, within: Option<Duration>, now: Timestamp) -> Option<String> {
+    const DAY: i64 = 24 * 60 * 60;
+    let (still, within) = (now.duration_since(accepted?), within?);
+    (still > SignedDuration::try_from(within).ok()?)
+        .then(|| format!("the tip has not moved for {} days", still.as_secs() / DAY))
 }
 
 fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) -> String {

@@ -1,6 +1,7 @@
 //! The only memory of this host: what it accepted, what it applied, and whether a person holds it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,9 @@ pub struct Settled {
     /// The notes of that run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// How often the operators expect the tip to move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_change_within: Option<Duration>,
     /// Which identity opened which SOPS file in that run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<Opened>,

@@ -67,6 +67,8 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
     draft.tip = Some(settled.tip.clone());
     draft.signer = Some(anchor.signer.clone());
     draft.trust = anchor.trust;
+    draft.accepted = Some(anchor.at);
+    draft.expect_change_within = settled.expect_change_within;
     draft.ring = Some(settled.ring.clone());
     draft.revision = Some(settled.revision.clone());
     draft.stacks.clone_from(&settled.stacks);
@@ -86,6 +88,7 @@ pub async fn prepare(
 ) -> Result<Prepared, Fault> {
     let verified = accept(world, ledger, draft, trust)?;
     let tip_tree = admit(world, &verified, verified.tip(), ledger)?;
+    draft.expect_change_within = fleet::expected_change(&tip_tree);
     let tree = deployed(world, ledger, draft, &verified, tip_tree, at)?;
     let spec = fleet::read(&tree, &world.settings().host).map_err(|found| spec_invalid(found, tree.revision()))?;
     draft.stacks = spec.stacks.iter().map(|stack| stack.name.clone()).collect();
@@ -135,6 +138,7 @@ fn accept(world: &impl World, ledger: &mut Ledger, draft: &mut Draft, trust: Tru
     draft.tip = Some(tip.clone());
     draft.trust = trust_of;
     draft.signer = Some(signer.clone());
+    draft.accepted = known.filter(|anchor| anchor.revision == tip).map(|anchor| anchor.at);
     let is_new = ledger.anchor.as_ref().is_none_or(|anchor| anchor.revision != tip);
     if is_new && trust == Trust::Advance {
         let count = verified.range().len();

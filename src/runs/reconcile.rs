@@ -35,6 +35,11 @@ pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
 }
 
 async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
+    let amiss = world.mend_ledger()?;
+    if !amiss.is_empty() {
+        draft.remarks.push(format!("the ledger was mended from its good copy: {}", amiss.join("; ")));
+        world.say(Event::LedgerMended { amiss });
+    }
     let mut ledger = world.ledger()?;
     if prepare::is_settled(world, &ledger, draft).await? {
         return unless_held(world);
@@ -201,6 +206,7 @@ fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &
             ring: draft.ring.clone().unwrap_or_default(),
             stacks: draft.stacks.clone(),
             notes: draft.notes.clone(),
+            expect_change_within: draft.expect_change_within,
             opened: draft.opened.clone(),
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             plugin: prepared.plugin.stamp.clone(),

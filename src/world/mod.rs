@@ -120,6 +120,8 @@ pub trait World {
 
     /// Reads the ledger; empty when there is none, a fault when it is damaged.
     fn ledger(&self) -> Result<Ledger, Fault>;
+    /// Makes the copies of the ledger agree again, before anything rests on it. Says what was amiss.
+    fn mend_ledger(&self) -> Result<Vec<String>, Fault>;
     /// Writes the ledger, on disk when this returns.
     fn persist(&self, ledger: &Ledger) -> Result<(), Fault>;
     /// Writes the report of a run.

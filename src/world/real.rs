@@ -177,6 +177,10 @@ impl World for Real {
         ledger::read(&self.settings.state)
     }
 
+    fn mend_ledger(&self) -> Result<Vec<String>, Fault> {
+        ledger::mend(&self.settings.state)
+    }
+
     fn persist(&self, ledger: &Ledger) -> Result<(), Fault> {
         ledger::write_but_hold(&self.settings.state, ledger)
     }

@@ -172,7 +172,9 @@ fn has_strong_hash(signature: &Signature) -> bool {
 
 /// Whoever does not know a critical subpacket must refuse the signature.
 fn has_unknown_condition(signature: &Signature) -> bool {
-    let unknown = |data: &SubpacketData| matches!(data, SubpacketData::Experimental(..) | SubpacketData::Other(..));
+    let unknown = |data: &SubpacketData| {
+        matches!(data, SubpacketData::Experimental(..) | SubpacketData::Other(..) | SubpacketData::Notation(_))
+    };
     signature.config().is_none_or(|config| {
         config.hashed_subpackets.iter().any(|subpacket| subpacket.is_critical && unknown(&subpacket.data))
     })

@@ -29,19 +29,24 @@ impl<'a> Path<'a> {
         if commits.first().map(|commit| &commit.revision) != Some(&history.tip) {
             return Err(incomplete("it does not begin with its tip".to_owned()));
         }
+        // A commit that cannot be read ends the path, so that nothing older is found on it.
+        let lost = |otherwise: Refusal| match commits.last().map(|raw| (raw, Commit::parse(&raw.bytes))) {
+            Some((raw, Err(flaw))) => Refusal::CommitMalformed { revision: raw.revision.clone(), flaw },
+            _ => otherwise,
+        };
         let place = |wanted: &Revision| commits.iter().position(|commit| commit.revision == *wanted);
         // `unverified` commits need a signature; the `kept` ones, from the tip on, may be deployed.
         let (unverified, kept, known, first) = match anchor {
             Anchor::Known { newest, first } => {
-                let at = place(newest).ok_or_else(|| rewound(history, newest))?;
+                let at = place(newest).ok_or_else(|| lost(rewound(history, newest)))?;
                 // Below the anchor only what lies above the first accepted revision was ever verified here. If the
                 // path offered does not reach that far, nothing below the anchor is taken for it.
                 let end = place(first).filter(|end| *end >= at).unwrap_or(at);
                 (at, end + 1, Some(newest), first)
             }
             Anchor::Named(named) => {
-                let at = place(named)
-                    .ok_or_else(|| Refusal::AnchorUnknown { tip: history.tip.clone(), anchor: named.clone() })?;
+                let unknown = || lost(Refusal::AnchorUnknown { tip: history.tip.clone(), anchor: named.clone() });
+                let at = place(named).ok_or_else(unknown)?;
                 (at + 1, at + 1, None, named)
             }
             Anchor::Root => {

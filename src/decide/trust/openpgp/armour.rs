@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 /// The checksum line, an aid against noise on telephone lines, is passed over: the signature says more.
 pub(super) fn open(text: &[u8], kind: &str) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut lines = text.lines();
+    let mut lines = text.split('\n');
     let mut next = lines.next()?;
     if next != format!("-----BEGIN {kind}-----") {
         return None;
@@ -16,7 +16,7 @@ pub(super) fn open(text: &[u8], kind: &str) -> Option<Vec<u8>> {
     // `Version: GnuPG v2` and the like, up to an empty line.
     loop {
         next = lines.next()?;
-        if next.trim_ascii().is_empty() {
+        if next.is_empty() {
             break;
         }
         next.split_once(": ")?;
@@ -30,7 +30,7 @@ pub(super) fn open(text: &[u8], kind: &str) -> Option<Vec<u8>> {
             _ => encoded.push_str(next),
         }
     };
-    if end != format!("-----END {kind}-----") || lines.any(|line| !line.trim_ascii().is_empty()) {
+    if end != format!("-----END {kind}-----") || lines.any(|line| !line.is_empty()) {
         return None;
     }
     STANDARD.decode(encoded).ok()
@@ -54,6 +54,7 @@ mod tests {
             good.replace("AwQF", "AwQ"),
             good.replace("AwQF", "Aw F"),
             good.replace("=abcd\n", "=abcd\nAAEC\n"),
+            good.replace('\n', "\r\n"),
             format!("before\n{good}"),
             format!("{good}after"),
             format!("{good}{good}"),

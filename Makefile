@@ -26,12 +26,16 @@ help: ## Show this list
 tools: ## Install what tests and demo need: engine, Compose plugin, registry, sshd, ...
 	@scripts/install-tools
 
+.PHONY: vps-image
+vps-image: ## Make the host that tests boot: a Debian release with systemd and an engine (once, a minute or two)
+	@scripts/install-tools --vps-image trixie
+
 .PHONY: build
 build: ## Compile for a host
 	cargo build --locked --release
 
 .PHONY: test
-test: tools lint deny ## Everything: tools, lint, licences, all tests on real neighbours, documentation
+test: tools vps-image lint deny ## Everything: tools, lint, licences, all tests on real neighbours, documentation
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		result=0; rm -f $(junit); \
 		cargo nextest run --locked --profile ci || result=$$?; \
@@ -83,4 +87,4 @@ figures: tools build ## What moorline costs a host: time, memory, bytes on the w
 .PHONY: clean
 clean: ## Remove what was compiled and what was installed for the tests
 	cargo clean
-	rm -rf .lab
+	scripts/as-root rm -rf .lab

@@ -7,10 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::engine::Engine;
 use super::http::{Reaction, Request, Response, Server};
 use super::run::Run as _;
 use super::scratch::Scratch;
 use super::tools::tool;
+use super::wait::until;
 
 /// A server for the bare repositories of one directory. Dropping it ends it and removes them.
 #[derive(Debug)]
@@ -196,9 +198,59 @@ impl GitServer {
         }
     }
 
+    /// Serves the same repositories, to the same deploy key, where the containers of an engine reach them.
+    #[track_caller]
+    pub fn door(&self, engine: &Engine) -> Door {
+        let Transport::Ssh(listener) = &self.transport else {
+            panic!("only sshd can listen in the network of an engine");
+        };
+        let mut sshd = engine.command("sshd");
+        sshd.args(["-D", "-f"]).arg(self.scratch.join("sshd_config")).arg("-E").arg(self.scratch.join("sshd.log"));
+        sshd.args(["-o", &format!("ListenAddress={}", Door::ADDRESS), "-o", &format!("Port={}", Door::PORT)]);
+        let server = sshd.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("sshd starts");
+        let public = std::fs::read_to_string(self.scratch.join("host_key.pub")).expect("ssh-keygen wrote it");
+        let (address, port) = (Door::ADDRESS, Door::PORT);
+        until("sshd listens for containers", || {
+            let mut ask = engine.command("busybox");
+            ask.args(["nc", "-w", "2", address, &port.to_string()]).run().is_success().then_some(())
+        });
+        Door {
+            server,
+            remote: format!("ssh://{}@{address}:{port}{}", listener.user, self.path("").display()),
+            known_hosts: format!("[{address}]:{port} {public}"),
+        }
+    }
+
     /// What sshd logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.join("sshd.log")).unwrap_or_default()
+    }
+}
+
+/// A second entrance to a [`GitServer`], for containers. Dropping it closes it.
+#[derive(Debug)]
+pub struct Door {
+    server: std::process::Child,
+    remote: String,
+    /// The line that pins the server's host key.
+    pub known_hosts: String,
+}
+
+impl Door {
+    /// The engine itself, as its containers see it.
+    const ADDRESS: &'static str = "10.201.0.1";
+    const PORT: u16 = 2222;
+
+    /// What an operator writes as the remote.
+    pub fn url(&self, name: &str) -> String {
+        format!("{}{name}", self.remote)
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.server.kill().ok();
+        self.server.wait().ok();
     }
 }
 

@@ -18,6 +18,7 @@ pub mod registry;
 pub mod run;
 pub mod scratch;
 pub mod tools;
+pub mod vps;
 pub mod wait;
 
 pub use canary::{Hit, search_for_canary};
@@ -31,4 +32,5 @@ pub use push_server::{Beat, Mood, PushServer, Status};
 pub use registry::Registry;
 pub use run::{Ran, Run};
 pub use scratch::Scratch;
+pub use vps::Vps;
 pub use wait::until;

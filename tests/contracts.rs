@@ -270,6 +270,7 @@ fn events() -> Vec<Event> {
         },
         Event::LedgerMended { amiss: vec![text("ledger.copy.json is missing")] },
         Event::SecretsRestored { stacks: vec![text("web"), text("db")], left: vec![text("shop")] },
+        Event::SecretsForgotten { run: run(), generations: 2 },
         Event::PushSent { monitor: text("reconcile") },
         Event::PushFailed { monitor: text("reconcile"), fault: fault() },
     ]
@@ -294,6 +295,7 @@ fn is_listed(event: &Event) -> bool {
         | Event::AnchorMoved { .. }
         | Event::LedgerMended { .. }
         | Event::SecretsRestored { .. }
+        | Event::SecretsForgotten { .. }
         | Event::PushSent { .. }
         | Event::PushFailed { .. } => true,
     }

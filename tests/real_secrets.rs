@@ -241,3 +241,39 @@ fn after_a_reboot_secrets_come_back_before_the_engine_and_without_a_network() {
     assert!(!report.contains("memory-empty") && !report.contains("\"write\""), "{report}");
     assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
 }
+
+#[test]
+fn an_older_secret_stays_in_memory_for_as_long_as_a_container_mounts_it() {
+    let mut lab = Lab::new();
+    lab.deploy("first");
+    let secrets = lab.host.run_directory().join("secrets");
+    let values = || {
+        let files = search_for_canary(&[&secrets], &["canary-token-"]).into_iter();
+        files.map(|hit| std::fs::read_to_string(hit.path).unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let mounts = lab.engine.inspect("web-web-1")["Mounts"].clone();
+    let mounted = mounts.as_array().unwrap().iter().find(|mount| mount["Destination"] == "/run/secrets/token");
+    let bind = format!("{}:/token:ro", mounted.unwrap()["Source"].as_str().unwrap());
+    // One that runs and one that is stopped, both made by a person.
+    lab.engine.docker(&["run", "-d", "--name", "runs", "-v", &bind, "lab/db:1"]).succeeds();
+    lab.engine.docker(&["create", "--name", "stopped", "-v", &bind, "lab/db:1"]).succeeds();
+    for (token, left) in [(2, &["canary-token-1", "canary-token-2"][..]), (3, &["canary-token-1", "canary-token-3"])] {
+        lab.secrets(&format!("web:\n  TOKEN: canary-token-{token}\n"));
+        lab.deploy("rotated");
+        assert_eq!(lab.exec("web", "web", &["cat", "/run/secrets/token"]), format!("canary-token-{token}"));
+        assert_eq!(values(), left.iter().map(ToString::to_string).collect());
+    }
+    assert_eq!(lab.engine.docker(&["exec", "runs", "cat", "/token"]).succeeds(), "canary-token-1");
+    lab.engine.docker(&["rm", "-f", "runs"]).succeeds();
+    lab.fleet.write("hosts/alpha/notes.txt", "one");
+    lab.deploy("the stopped one is left");
+    assert!(values().contains("canary-token-1"));
+    lab.engine.docker(&["rm", "stopped"]).succeeds();
+    lab.fleet.write("hosts/alpha/notes.txt", "two");
+    lab.publish("nobody is left");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    let said = lab.host.moorline(&["--verbose", "reconcile"]).said();
+    assert!(said.contains("secrets forgotten: 1 that no container uses"), "{said}");
+    assert_eq!(values(), [String::from("canary-token-3")].into());
+    assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
+}

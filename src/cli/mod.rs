@@ -10,7 +10,7 @@ use crate::decide::fault::{Code, Fault};
 use crate::world::{
     Real,
     journal::{Audience, Journal},
-    real,
+    own_memory, real,
 };
 
 mod check;
@@ -98,6 +98,7 @@ pub fn main() -> ExitCode {
 }
 
 fn carry_out(cli: Cli) -> Result<u8, Fault> {
+    own_memory::close()?;
     let host = Host { config: cli.config, verbose: cli.verbose };
     match cli.verb {
         Verb::Run => run::run(&host),

@@ -45,6 +45,8 @@ pub enum Event {
     LedgerMended { amiss: Vec<String> },
     /// After a reboot, files in memory were put back.
     SecretsRestored { stacks: Vec<String>, left: Vec<String> },
+    /// Older files of secrets in memory were removed, since no container uses them any more.
+    SecretsForgotten { run: String, generations: usize },
     /// Kuma has accepted a message.
     PushSent { monitor: String },
     /// Kuma has not accepted a message; it is kept.
@@ -87,6 +89,7 @@ impl Event {
             Event::AnchorMoved { .. } => "anchor-moved",
             Event::LedgerMended { .. } => "ledger-mended",
             Event::SecretsRestored { .. } => "secrets-restored",
+            Event::SecretsForgotten { .. } => "secrets-forgotten",
             Event::PushSent { .. } => "push-sent",
             Event::PushFailed { .. } => "push-failed",
         }
@@ -114,7 +117,7 @@ impl Event {
             },
             Event::LedgerMended { .. } => Level::Warning,
             Event::SecretsRestored { left, .. } if !left.is_empty() => Level::Warning,
-            Event::RunBegan { .. } | Event::PushSent { .. } => Level::Debug,
+            Event::RunBegan { .. } | Event::SecretsForgotten { .. } | Event::PushSent { .. } => Level::Debug,
             _ => Level::Info,
         }
     }
@@ -153,6 +156,9 @@ impl Event {
                 let left = if left.is_empty() { String::new() } else { format!("; left: {}", left.join(", ")) };
                 let stacks = if stacks.is_empty() { "none".to_owned() } else { stacks.join(", ") };
                 format!("secrets restored: {stacks}{left}")
+            }
+            Event::SecretsForgotten { generations, .. } => {
+                format!("secrets forgotten: {generations} that no container uses")
             }
             Event::PushSent { monitor } => format!("push sent: {monitor}"),
             Event::PushFailed { monitor, fault } => format!("push failed: {monitor}: {}", one_line(fault)),
@@ -221,6 +227,10 @@ impl Event {
                 fields.push(("revision", revision.to_string()));
             }
             Event::SecretsRestored { stacks, .. } => fields.push(("stack", stacks.join(" "))),
+            Event::SecretsForgotten { run, generations } => {
+                fields.push(("run", run.clone()));
+                fields.push(("generations", generations.to_string()));
+            }
             Event::PushSent { monitor } => fields.push(("monitor", monitor.clone())),
             Event::PushFailed { monitor, fault } => {
                 fields.push(("monitor", monitor.clone()));

@@ -52,6 +52,9 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     }
     carry_out(world, &prepared, &mut ledger, draft).await?;
     draft.observed = world.observe().await?;
+    if is_converged(draft) {
+        forget_secrets(world, &prepared, draft).await?;
+    }
     settle(world, &prepared, &mut ledger, draft)
 }
 
@@ -189,9 +192,23 @@ async fn note_applied(world: &impl World, stack: &str, prepared: &Prepared, ledg
     world.persist(ledger)
 }
 
+fn is_converged(draft: &Draft) -> bool {
+    draft.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done)
+}
+
+/// Older files of secrets stay for as long as a container uses them; until everything is as desired, all of them stay.
+async fn forget_secrets(world: &impl World, prepared: &Prepared, draft: &Draft) -> Result<(), Fault> {
+    let files = prepared.desired.stacks.iter().flat_map(|stack| &stack.secrets);
+    let generations = world.forget_secrets(&files.map(|file| file.path.clone()).collect()).await?;
+    if generations > 0 {
+        world.say(Event::SecretsForgotten { run: draft.run.clone(), generations });
+    }
+    Ok(())
+}
+
 /// If everything is as desired now, notes what that was based on, so that the next run needs only one look.
 fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) -> Result<(), Fault> {
-    let converged = draft.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done);
+    let converged = is_converged(draft);
     let before = ledger.clone();
     if converged {
         // What differs from the last look and asked for no step is the engine's own doing, such as a restart.

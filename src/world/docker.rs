@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
@@ -65,6 +65,15 @@ impl Engine {
             (&one.project, &one.service, &one.name, &one.id).cmp(&(&two.project, &two.service, &two.name, &two.id))
         });
         Ok(Observed { containers })
+    }
+
+    /// Every path of the host that is mounted into a container, running or not, whoever made it.
+    pub async fn mounted(&self) -> Result<BTreeSet<PathBuf>, Fault> {
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let containers =
+            self.docker()?.list_containers(Some(options)).await.map_err(|error| away(&self.socket, &error))?;
+        let mounts = containers.into_iter().filter_map(|container| container.mounts).flatten();
+        Ok(mounts.filter_map(|mount| mount.source).map(PathBuf::from).collect())
     }
 
     /// One look at the containers of these services, for the gate.

@@ -25,6 +25,7 @@ pub mod disk;
 pub mod docker;
 pub mod examine;
 pub mod fetch;
+pub mod generations;
 pub mod git;
 pub mod journal;
 pub mod key;
@@ -34,6 +35,7 @@ pub mod lock;
 pub mod memory;
 pub mod nowhere;
 pub mod outbox;
+pub mod own_memory;
 pub mod person;
 pub mod real;
 pub mod refs;
@@ -152,6 +154,9 @@ pub trait World {
     fn without_memory(&self, stacks: &[String]) -> BTreeSet<String>;
     /// Puts back the files in memory of what stands in a stack's directory already.
     fn restore_memory(&self, desired: &DesiredStack) -> Result<(), Fault>;
+    /// Removes the files of secrets in memory that are neither `needed` (paths below the secrets) nor mounted into a
+    /// container, running or not. Returns how many generations that were.
+    async fn forget_secrets(&self, needed: &BTreeSet<String>) -> Result<usize, Fault>;
     /// Which of these images are not on this host.
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault>;
     /// What Compose makes of these inputs, with marks instead of secrets. Needs no engine.

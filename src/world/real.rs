@@ -26,8 +26,8 @@ use crate::world::lock::{self, Lock};
 use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
-    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, git, key, kuma, ledger, memory, refs, secret_key,
-    stack, stop, systemd,
+    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, generations, git, key, kuma, ledger, memory, refs,
+    secret_key, stack, stop, systemd,
 };
 
 /// `agent.toml` is a few hundred bytes.
@@ -254,6 +254,14 @@ impl World for Real {
 
     fn restore_memory(&self, desired: &DesiredStack) -> Result<(), Fault> {
         stack::write_memory(&self.settings, desired)
+    }
+
+    async fn forget_secrets(&self, needed: &BTreeSet<String>) -> Result<usize, Fault> {
+        let others = generations::other_than(&self.settings.run, needed)?;
+        match others.is_empty() {
+            true => Ok(0),
+            false => generations::remove(&others, &self.engine.mounted().await?),
+        }
     }
 
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault> {

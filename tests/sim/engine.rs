@@ -49,6 +49,8 @@ pub struct Instance {
     pub networks: BTreeSet<String>,
     /// The definition it was created from, in clear.
     pub definition: Json,
+    /// The files of the host that are mounted as secrets and configs.
+    files: BTreeSet<String>,
     behaviour: Behaviour,
     /// Seconds of the clock at its last start; none when it was created and not started.
     started: Option<i64>,
@@ -125,6 +127,11 @@ impl Engine {
                 .collect(),
             networks: networks.map(|(network, _)| text(&whole.model["networks"][network]["name"])).collect(),
             definition: service.clone(),
+            files: ["secrets", "configs"]
+                .iter()
+                .flat_map(|kind| whole.mounted(service, kind))
+                .filter_map(|definition| definition["file"].as_str().map(str::to_owned))
+                .collect(),
             behaviour,
             started: None,
             by_hand: None,
@@ -132,6 +139,11 @@ impl Engine {
         self.containers.retain(|container| !container.is_of(project, name));
         self.containers.push(container);
         Ok(())
+    }
+
+    /// The files of the host that some container mounts.
+    pub fn mounted(&self) -> BTreeSet<String> {
+        self.containers.iter().flat_map(|container| container.files.clone()).collect()
     }
 
     /// Starts what is not running. A one-shot that ended is started again, as by every `up`.

@@ -495,6 +495,19 @@ impl World for Sim {
         self.write_memory(desired)
     }
 
+    async fn forget_secrets(&self, needed: &BTreeSet<String>) -> Result<usize, Fault> {
+        let mounted = self.engine()?.engine.mounted();
+        let secrets = self.settings.run.join("secrets");
+        let is_used =
+            |path: &String| needed.contains(path) || mounted.contains(&secrets.join(path).display().to_string());
+        let unused: Vec<String> = self.host().secrets.keys().filter(|path| !is_used(path)).cloned().collect();
+        for path in &unused {
+            self.effect(format!("forget {path}"));
+            self.host().secrets.remove(path);
+        }
+        Ok(unused.len())
+    }
+
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault> {
         self.ask("images");
         let host = self.engine()?;

@@ -12,6 +12,7 @@ mod sim;
 mod boot;
 mod cuts;
 mod fleet;
+mod leaks;
 mod properties;
 mod scenarios;
 mod world_after;

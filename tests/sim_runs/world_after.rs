@@ -30,7 +30,9 @@ pub fn left(sim: &Sim) -> String {
     for (stack, environment) in &host.environments {
         let _ = writeln!(text, "memory {stack}/.env\n{environment}");
     }
-    // Files of an older revision may stay in memory until the stack goes; those that are used must be there.
+    for (path, content) in &host.secrets {
+        let _ = writeln!(text, "memory {path} {}", String::from_utf8_lossy(content));
+    }
     let _ = writeln!(text, "networks {:?}\nvolumes {:?}", host.engine.networks, host.engine.volumes);
     for (stack, applied) in &ledger.applied {
         let snapshot: Vec<_> =

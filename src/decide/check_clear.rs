@@ -1,4 +1,4 @@
-//! Finds what looks like a secret and stands in clear: in `host.yaml` and in the files of stacks.
+//! Finds what looks like a secret and stands in clear: in the files of hosts, of rings and of stacks.
 //!
 //! Names kind and place, never the value. It cannot find everything; it finds what people paste.
 
@@ -12,7 +12,7 @@ use crate::model::tree::Tree;
 /// What a token is made of behind its prefix, and how much of it there must be. A prefix alone is documentation.
 type Token = (&'static str, usize, fn(char) -> bool, &'static str);
 
-const TOKENS: [Token; 20] = [
+const TOKENS: [Token; 29] = [
     ("AGE-SECRET-KEY-1", 20, alphanumeric, "an age identity"),
     ("AGE-SECRET-KEY-PQ-1", 20, alphanumeric, "an age identity"),
     ("AGE-PLUGIN-", 20, wordlike, "the identity of an age plugin"),
@@ -33,6 +33,15 @@ const TOKENS: [Token; 20] = [
     ("xoxs-", 10, wordlike, "a token of Slack"),
     ("sk_live_", 16, alphanumeric, "a live key of Stripe"),
     ("rk_live_", 16, alphanumeric, "a live key of Stripe"),
+    ("AIza", 30, wordlike, "a key of Google"),
+    ("sk-ant-", 20, wordlike, "a key of Anthropic"),
+    ("sk-proj-", 20, wordlike, "a key of OpenAI"),
+    ("tskey-auth-", 10, wordlike, "a key of Tailscale"),
+    ("tskey-client-", 10, wordlike, "a key of Tailscale"),
+    ("dckr_pat_", 20, wordlike, "a token of Docker Hub"),
+    ("npm_", 30, alphanumeric, "a token of npm"),
+    ("hvs.", 20, wordlike, "a token of Vault"),
+    ("SG.", 20, wordlike, "a key of SendGrid"),
 ];
 
 fn alphanumeric(character: char) -> bool {
@@ -48,16 +57,31 @@ fn wordlike(character: char) -> bool {
 }
 
 /// How the names of variables end that hold secrets.
-const ENDINGS: [&str; 5] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY"];
+const ENDINGS: [&str; 14] = [
+    "PASSWORD",
+    "PASSWD",
+    "_PASS",
+    "PASSPHRASE",
+    "SECRET",
+    "TOKEN",
+    "API_KEY",
+    "APIKEY",
+    "SECRET_KEY",
+    "SECRET_KEY_BASE",
+    "PRIVATE_KEY",
+    "ENCRYPTION_KEY",
+    "ACCESS_KEY",
+    "MASTERKEY",
+];
 /// Values of `ALLOW_EMPTY_PASSWORD` and its like.
 const SWITCHES: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "0", "1", "y", "n"];
 
-/// Looks through `hosts/*/host.yaml` and everything in clear below `stacks/`.
+/// Looks through everything in clear that an agent reads.
 pub fn check(tree: &Tree, findings: &mut Findings) {
     for (path, file) in tree.files().filter(|(path, _)| !is_sops_path(path)) {
-        let is_host_file = path.starts_with("hosts/") && path.ends_with("/host.yaml");
         let Ok(text) = file.text() else { continue };
-        if !is_host_file && !path.starts_with("stacks/") {
+        let is_read = ["hosts/", "stacks/", "rings/"].iter().any(|place| path.starts_with(place));
+        if !is_read && path != "moorline.yaml" {
             continue;
         }
         check_lines(path, text, findings);
@@ -67,14 +91,13 @@ pub fn check(tree: &Tree, findings: &mut Findings) {
             _ => Vec::new(),
         };
         let mut lines = Vec::new();
-        for (name, value) in named.iter().filter(|(name, value)| is_telling(name) && is_literal(value)) {
+        for (name, value) in &named {
+            let Some(what) = suspicion(name, value) else { continue };
             let line = line_of(text, name, value);
             if !lines.contains(&(line, name)) {
                 lines.push((line, name));
                 let place = line.map_or_else(|| path.to_owned(), |line| format!("{path}:{line}"));
-                findings
-                    .notes
-                    .push(format!("{place}: `{name}` has a value in clear; a secret belongs into a SOPS file"));
+                findings.notes.push(format!("{place}: `{name}` has {what}; a secret belongs into a SOPS file"));
             }
         }
     }
@@ -99,7 +122,16 @@ fn kind_of(line: &str) -> Option<&'static str> {
     {
         return Some("a private key");
     }
+    if line.split(|letter| !wordlike(letter) && letter != '.').any(is_web_token) {
+        return Some("a JSON web token");
+    }
     TOKENS.iter().find(|token| holds(line, token)).map(|(.., kind)| *kind)
+}
+
+/// Three parts of Base64, of which the first two begin as `{"` does.
+fn is_web_token(word: &str) -> bool {
+    let parts: Vec<&str> = word.split('.').collect();
+    matches!(parts[..], [head, body, mac] if head.starts_with("eyJ") && body.starts_with("eyJ") && mac.len() >= 20)
 }
 
 fn holds(line: &str, (prefix, least, is_part, _): &Token) -> bool {
@@ -148,10 +180,53 @@ fn assignment(line: &str) -> Option<(String, String)> {
     Some((name.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned()))
 }
 
+/// Why a value may be a secret, if it may.
+fn suspicion(name: &str, value: &str) -> Option<&'static str> {
+    if !is_literal(value) {
+        return None;
+    }
+    if is_telling(name) {
+        return Some("a value in clear");
+    }
+    if has_login(value) {
+        return Some("a URL with a password in clear");
+    }
+    looks_random(value).then_some("a value in clear that looks random")
+}
+
 /// A variable by its form, and one that holds a secret by its ending. `*_FILE` names a path.
 fn is_telling(name: &str) -> bool {
-    let is_variable = name.chars().all(|character| upper(character) || character == '_');
-    is_variable && ENDINGS.iter().any(|ending| name.ends_with(ending))
+    let is_variable = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+    let name = name.to_ascii_uppercase();
+    is_variable && (name == "PASS" || ENDINGS.iter().any(|ending| name.ends_with(ending)))
+}
+
+/// `scheme://user:password@host`.
+fn has_login(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let login = authority.rsplit_once('@').and_then(|(login, _)| login.split_once(':'));
+    login.is_some_and(|(_, password)| !password.is_empty())
+}
+
+/// What a generator makes: one long word of many different letters and digits, or of hexadecimal digits.
+fn looks_random(value: &str) -> bool {
+    let value = value.trim();
+    let is_word = value.chars().all(|letter| wordlike(letter) || matches!(letter, '+' | '/' | '='));
+    let kinds: [fn(&char) -> bool; 3] = [char::is_ascii_digit, char::is_ascii_lowercase, char::is_ascii_uppercase];
+    let of_kind = |is: &fn(&char) -> bool| value.chars().filter(is).count();
+    // Names and paths consist of words, so few of their letters are digits, or they have one case only.
+    let is_key = value.len() >= 24 && kinds.iter().all(|kind| of_kind(kind) >= 3) && entropy(value) > 4.0;
+    let is_hexadecimal = value.len() >= 32 && value.chars().all(|letter| letter.is_ascii_hexdigit());
+    is_word && (is_key || (is_hexadecimal && entropy(value) > 3.0))
+}
+
+/// Bits per letter, after Shannon.
+fn entropy(text: &str) -> f64 {
+    let mut counts = std::collections::BTreeMap::new();
+    text.chars().for_each(|letter| *counts.entry(letter).or_insert(0_u32) += 1);
+    let length = f64::from(counts.values().sum::<u32>());
+    counts.values().map(|count| f64::from(*count) / length).map(|share| -share * share.log2()).sum()
 }
 
 /// Whether the value is a secret itself: not a variable, not the path of a file, not a switch.
@@ -169,7 +244,7 @@ fn line_of(text: &str, name: &str, value: &str) -> Option<usize> {
     let first = value.lines().next().unwrap_or_default();
     let holds = |line: &str, value: &str| {
         line.split_once(name).is_some_and(|(before, after)| {
-            !before.ends_with(|last: char| upper(last) || last == '_')
+            !before.ends_with(|last: char| last.is_ascii_alphanumeric() || last == '_')
                 && !before.trim_start().starts_with('#')
                 && after.trim_start_matches(['"', '\'', ' ']).starts_with([':', '='])
                 && after.contains(value)
@@ -208,12 +283,43 @@ mod tests {
         for value in ["", " ", "${DB}", "$DB", "${A:-b}", "/run/secrets/x", "./x", "yes", "TRUE", "1"] {
             assert!(!is_literal(value), "{value}");
         }
-        for name in ["DB_PASSWORD", "PASSWORD", "X_API_KEY", "TOKEN"] {
+        for name in ["DB_PASSWORD", "PASSWORD", "X_API_KEY", "TOKEN", "db_password", "smtp_pass", "SECRET_KEY_BASE"] {
             assert!(is_telling(name), "{name}");
         }
-        for name in ["DB_PASSWORD_FILE", "db_password", "Password", "TOKENS", "DOMAIN"] {
+        for name in ["DB_PASSWORD_FILE", "a.password", "COMPASS", "TOKENS", "DOMAIN", "SORT_KEY"] {
             assert!(!is_telling(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_looks_random_is_named_and_what_people_write_is_not() {
+        for value in [
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY12345",
+            "8f14e45fceea167a5a36dedd4bea2543a1b2c3d4e5f60718",
+            "q3LkT9vXz2Wm8RbY5NcJ7HdF",
+        ] {
+            assert!(looks_random(value), "{value}");
+        }
+        for value in [
+            "docker.io/library/postgres:16.4-alpine3.20",
+            "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "00000000000000000000000000000000",
+            "123e4567-e89b-12d3-a456-426614174000",
+            "nextcloud-fpm-with-a-long-name-29",
+            "/var/lib/postgresql/data/pgdata",
+            "NEXTCLOUD_TRUSTED_DOMAINS_AND_MORE",
+            "com.docker.compose.project.working_dir",
+            "max_connections=200",
+        ] {
+            assert!(!looks_random(value), "{value}");
+        }
+        assert!(has_login("postgres://nextcloud:s3cret@db:5432/nextcloud"));
+        for value in ["https://example.org/a:b@c", "postgres://nextcloud@db/x", "redis://cache:6379", "user:a@b"] {
+            assert!(!has_login(value), "{value}");
+        }
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U";
+        assert_eq!(kind_of(&format!("JWT: '{token}'")), Some("a JSON web token"));
+        assert_eq!(kind_of("see eyJ.eyJ.eyJ"), None);
     }
 
     #[test]

@@ -154,7 +154,12 @@ impl SealedFile {
         limits::check_size(bytes)?;
         let mut documents = match format {
             Format::Yaml => yaml::parse(text(bytes, format)?)?,
-            Format::Json | Format::Binary => vec![json::parse(text(bytes, format)?)?],
+            Format::Json => vec![json::parse(text(bytes, format)?)?],
+            // What is sealed as binary is JSON; anything else has never been sealed.
+            Format::Binary => vec![text(bytes, format).and_then(json::parse).map_err(|error| match error {
+                SopsError::Malformed { .. } => SopsError::NotSealed,
+                other => other,
+            })?],
             Format::Dotenv => vec![dotenv::parse(bytes)?],
         };
         // Every document of a YAML file repeats the metadata; SOPS reads that of the first one.

@@ -17,6 +17,7 @@ use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
 use moorline::model::ledger::{Begun, Settled};
 use moorline::model::report::{FaultRecord, Opened, ServiceStatus};
+use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
 use moorline::model::{
     Action, Anchor, Applied, Cause, Container, Health, Hold, Ledger, Model, Outcome, Plan, Report, Revision, RunEnd,
     State, Step, Verdict,
@@ -78,6 +79,11 @@ fn opened() -> Opened {
     Opened { path: "hosts/alpha/secrets.sops.yaml".into(), recipient: "age1alpha".into() }
 }
 
+fn waiting() -> Waiting {
+    let what = WaitingFor::Wave { number: 2, of: 3 };
+    Waiting { revision: revision('1'), what, until: at(7200) }
+}
+
 fn report() -> Report {
     let verdicts = [
         Verdict::Done,
@@ -100,6 +106,7 @@ fn report() -> Report {
         trust: moorline::model::Warrant::Forge,
         ring: Some("canary".into()),
         revision: Some(revision('2')),
+        waiting: Some(waiting()),
         opened: vec![opened()],
         plan: Plan { steps: steps() },
         outcomes: steps().into_iter().zip(verdicts).map(outcome).collect(),
@@ -175,6 +182,12 @@ fn ledger() -> Ledger {
             Begun { services: BTreeSet::from(["app".to_owned(), "extra".to_owned()]), ..Begun::default() },
         )]),
         settled: Some(settled),
+        released: Some(revision('2')),
+        pending: Some(Pending { revision: revision('1'), waited_ms: 60_000, counted: at(60) }),
+        seal: Some(Seal {
+            keys: BTreeSet::from(["SHA256:y".to_owned()]),
+            rings: BTreeMap::from([("canary".to_owned(), SealedRing { sequence: 7, digest: "eeee".into() })]),
+        }),
         hold: Some(hold),
         unknown: BTreeMap::from([("of-a-newer-version".to_owned(), json!({ "kept": true }))]),
     }
@@ -207,7 +220,7 @@ fn a_ledger_has_its_form_and_keeps_what_a_newer_version_wrote() {
 fn an_empty_ledger_and_the_ledger_of_an_older_version_are_read() {
     assert_eq!(serde_json::from_str::<Ledger>("{}").expect("a ledger"), Ledger::default());
     let mut older: Json = serde_json::to_value(ledger()).expect("JSON");
-    for field in ["attempted", "begun", "settled", "of-a-newer-version"] {
+    for field in ["attempted", "begun", "settled", "released", "pending", "seal", "of-a-newer-version"] {
         older.as_object_mut().expect("a mapping").remove(field);
     }
     let read: Ledger = serde_json::from_value(older).expect("an older ledger");
@@ -273,6 +286,9 @@ fn events() -> Vec<Event> {
         Event::SecretsForgotten { run: run(), generations: 2 },
         Event::PushSent { monitor: text("reconcile") },
         Event::PushFailed { monitor: text("reconcile"), fault: fault() },
+        Event::StatusUnserved {
+            fault: Box::new(Fault::new(Code::StatusUnserved, "the status page cannot be served at 100.64.0.1:9464")),
+        },
     ]
 }
 
@@ -297,7 +313,8 @@ fn is_listed(event: &Event) -> bool {
         | Event::SecretsRestored { .. }
         | Event::SecretsForgotten { .. }
         | Event::PushSent { .. }
-        | Event::PushFailed { .. } => true,
+        | Event::PushFailed { .. }
+        | Event::StatusUnserved { .. } => true,
     }
 }
 
@@ -332,7 +349,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 19] = [
+    let verbs: [&[&str]; 21] = [
         &[],
         &["run"],
         &["courier"],
@@ -342,6 +359,8 @@ fn every_verb_explains_itself() {
         &["runs"],
         &["runs", "show"],
         &["check"],
+        &["diff"],
+        &["promote"],
         &["hold"],
         &["release"],
         &["doctor"],

@@ -15,11 +15,13 @@ use crate::world::{
 
 mod check;
 mod courier;
+mod diff;
 mod doctor;
 mod hold;
 mod internals;
 mod key;
 mod plan;
+mod promote;
 mod reconcile;
 mod run;
 mod runs;
@@ -58,6 +60,10 @@ enum Verb {
     Runs(runs::Arguments),
     /// Is this checkout valid? Needs no Docker, no key and no host
     Check(check::Arguments),
+    /// What a pull request changes on each host; needs no Docker, no key and no host
+    Diff(diff::Arguments),
+    /// Let a ring run a revision that the ring before has proven
+    Promote(promote::Arguments),
     /// Look but do not touch, for a while
     Hold(hold::Arguments),
     /// End a hold
@@ -108,6 +114,8 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Status(arguments) => status::status(&host, &arguments),
         Verb::Runs(arguments) => runs::runs(&host, &arguments),
         Verb::Check(arguments) => check::check(&arguments),
+        Verb::Diff(arguments) => diff::diff(&arguments),
+        Verb::Promote(arguments) => promote::promote(&arguments),
         Verb::Hold(arguments) => hold::hold(&host, &arguments),
         Verb::Release => hold::release(&host),
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),

@@ -4,10 +4,15 @@ use serde_json::{Value as Json, json};
 
 use crate::decide::check_secrets::is_sops_path;
 use crate::decide::fleet::{self, Mistake};
+use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, SignerFiles, SignersFlaw};
 use crate::decide::{check_clear, check_secrets, compose};
+use crate::model::ring::Ring;
 use crate::model::tree::Tree;
+
+/// Whether a key with dates is valid now is nothing that a checkout can say.
+const SOME_TIME: i64 = 0;
 
 /// What `moorline check` found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +29,7 @@ pub struct Findings {
 pub fn check(tree: &Tree, only: Option<&str>, branch: &str) -> Findings {
     let mut findings = Findings::default();
     findings.mistakes.extend(fleet::repository_mistakes(tree));
+    findings.mistakes.extend(fleet::promotion(tree).err().unwrap_or_default());
     check_files(tree, &mut findings);
     check_signers(tree, &mut findings);
     check_sops_rules(tree, &mut findings);
@@ -112,7 +118,7 @@ fn check_host(tree: &Tree, host: &str, branch: &str, findings: &mut Findings) {
     check_secrets::check_host(tree, host, findings);
     if let Ok(ring) = fleet::ring_of(tree, host) {
         match fleet::ring(tree, &ring, branch) {
-            Ok(_) => {}
+            Ok(ring) => check_seal(tree, &ring, findings),
             Err(mut mistakes) => {
                 // A ring that is not there is the host's mistake; anything else is the ring file's.
                 for mistake in &mut mistakes {
@@ -125,6 +131,24 @@ fn check_host(tree: &Tree, host: &str, branch: &str, findings: &mut Findings) {
                 findings.mistakes.extend(mistakes);
             }
         }
+    }
+}
+
+/// A ring file that must be signed, and is not, stops every host of the ring. Whether its sequence is new only the hosts
+/// know.
+fn check_seal(tree: &Tree, ring: &Ring, findings: &mut Findings) {
+    let bytes = |path: &str| tree.get(path).map(|file| file.bytes.as_slice());
+    let path = fleet::ring_path(&ring.name);
+    let offered = seal::Offered {
+        ring,
+        file: bytes(&path).unwrap_or_default(),
+        signature: bytes(&fleet::ring_signature_path(&ring.name)),
+        signers: bytes("signers/allowed_signers").unwrap_or_default(),
+        at: SOME_TIME,
+    };
+    match seal::check(&offered, None) {
+        Ok(_) | Err(SealFlaw::Limited(..)) => {}
+        Err(flaw) => findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "signed"), flaw.to_string())),
     }
 }
 

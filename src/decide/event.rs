@@ -51,6 +51,8 @@ pub enum Event {
     PushSent { monitor: String },
     /// Kuma has not accepted a message; it is kept.
     PushFailed { monitor: String, fault: Box<Fault> },
+    /// The status page cannot be served.
+    StatusUnserved { fault: Box<Fault> },
 }
 
 /// How loud.
@@ -92,6 +94,7 @@ impl Event {
             Event::SecretsForgotten { .. } => "secrets-forgotten",
             Event::PushSent { .. } => "push-sent",
             Event::PushFailed { .. } => "push-failed",
+            Event::StatusUnserved { .. } => "status-unserved",
         }
     }
 
@@ -116,6 +119,7 @@ impl Event {
                 },
             },
             Event::LedgerMended { .. } => Level::Warning,
+            Event::StatusUnserved { .. } => Level::Warning,
             Event::SecretsRestored { left, .. } if !left.is_empty() => Level::Warning,
             Event::RunBegan { .. } | Event::SecretsForgotten { .. } | Event::PushSent { .. } => Level::Debug,
             _ => Level::Info,
@@ -162,6 +166,7 @@ impl Event {
             }
             Event::PushSent { monitor } => format!("push sent: {monitor}"),
             Event::PushFailed { monitor, fault } => format!("push failed: {monitor}: {}", one_line(fault)),
+            Event::StatusUnserved { fault } => format!("status unserved: {}", one_line(fault)),
         }
     }
 
@@ -171,7 +176,7 @@ impl Event {
         match self {
             Event::ServiceStarted { host, .. } => fields.push(("host", host.clone())),
             Event::TipFetched { revision } => fields.push(("revision", revision.to_string())),
-            Event::FetchFailed { fault } => fault_fields(&mut fields, fault),
+            Event::FetchFailed { fault } | Event::StatusUnserved { fault } => fault_fields(&mut fields, fault),
             Event::FetchRecovered { failures } => fields.push(("failures", failures.to_string())),
             Event::RunBegan { run, occasion } => {
                 fields.push(("run", run.clone()));

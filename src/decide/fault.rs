@@ -69,6 +69,9 @@ codes! {
     SignersInvalid, "signers-invalid", Person, 13, "an allowed_signers file is missing or has mistakes";
     HistoryRewound, "history-rewound", Person, 13, "the tip does not descend from the anchor";
     RevisionNotAccepted, "revision-not-accepted", Person, 13, "a ring names a revision that is not in the accepted history";
+    RingUnsigned, "ring-unsigned", Person, 13, "a ring file that must be signed has no signature that counts";
+    RingReplayed, "ring-replayed", Person, 13, "a signed ring file is older than one that this host has accepted";
+    RingEquivocal, "ring-equivocal", Person, 13, "two signed ring files carry the same sequence number";
     TreeRefused, "tree-refused", Person, 13, "a revision holds a file that is not allowed";
     SpecInvalid, "spec-invalid", Person, 1, "the repository has mistakes";
     SecretsSealed, "secrets-sealed", Person, 12, "the SOPS file cannot be opened with this host's key";
@@ -82,6 +85,9 @@ codes! {
     StepFailed, "step-failed", NextRun, 1, "a step of the plan failed";
     GateFailed, "gate-failed", Person, 1, "a service did not become healthy in time";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";
+    DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";
+    PromotionRefused, "promotion-refused", Person, 1, "a promotion is not proven, or cannot be written";
+    StatusUnserved, "status-unserved", NextRun, 1, "the status page cannot be served";
     PushFailed, "push-failed", NextRun, 1, "a status message was not delivered";
     PushRefused, "push-refused", Person, 1, "what answers at the push URL is not Uptime Kuma, or the monitor is unknown or paused";
     Stopped, "stopped", NextRun, 1, "moorline was asked to stop in the middle of a run";

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::fault::{Code, Fault};
 use crate::model::report::{self, Report, RunEnd, ServiceStatus};
+use crate::model::ring::Waiting;
 use crate::model::{Container, Health, Observed, Outcome, Plan, Revision, State, Verdict, Warrant};
 
 /// What a run has gathered so far. It becomes a [`Report`] however the run ends.
@@ -29,6 +30,8 @@ pub struct Draft {
     pub ring: Option<String>,
     /// The revision to apply, once known.
     pub revision: Option<Revision>,
+    /// What this host waits for before it moves to the revision that its ring names.
+    pub waiting: Option<Waiting>,
     /// Which identity opened which SOPS file.
     pub opened: Vec<report::Opened>,
     /// The plan, once made.
@@ -62,6 +65,7 @@ impl Draft {
             trust: Warrant::default(),
             ring: None,
             revision: None,
+            waiting: None,
             opened: Vec::new(),
             plan: Plan::default(),
             outcomes: Vec::new(),
@@ -93,7 +97,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::Held => RunEnd::Held,
             Code::Halted => RunEnd::Halted,
             Code::Stopped => RunEnd::Stopped,
-            Code::StepFailed | Code::GateFailed | Code::ServiceUnhealthy => RunEnd::Degraded,
+            Code::StepFailed | Code::GateFailed | Code::ServiceUnhealthy | Code::DowngradeRefused => RunEnd::Degraded,
             _ => RunEnd::Faulted,
         },
     };
@@ -118,6 +122,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         trust: draft.trust,
         ring: draft.ring,
         revision: draft.revision,
+        waiting: draft.waiting,
         opened: draft.opened,
         plan: draft.plan,
         outcomes: draft.outcomes,
@@ -157,6 +162,10 @@ fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) ->
     let done = draft.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Done).count();
     let seconds = now.duration_since(draft.began).as_secs();
     let what = fault.map(|fault| fault.sentence.clone()).unwrap_or_default();
+    let place = match (&draft.waiting, &draft.ring) {
+        (Some(waiting), Some(ring)) => format!("{place} while {}", waiting.sentence(ring)),
+        _ => place,
+    };
     match end {
         RunEnd::Converged if draft.outcomes.is_empty() => format!("converged{place}, nothing to do"),
         RunEnd::Converged => format!("converged{place}, {done} steps, {seconds} s"),

@@ -1,5 +1,6 @@
 //! Reads `agent.toml`: defaults filled in, every mistake named.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,7 +32,15 @@ struct AgentFile {
     #[serde(default)]
     engine: EngineFile,
     #[serde(default)]
+    status: StatusFile,
+    #[serde(default)]
     paths: PathsFile,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StatusFile {
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,6 +107,7 @@ pub fn read(text: &str, path: &str) -> Result<Settings, Fault> {
         age_key: file.paths.age_key.unwrap_or_else(|| etc.join("age.key")),
         socket: file.engine.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
         compose: file.engine.compose,
+        status: file.status.listen,
         state: file.paths.state.unwrap_or_else(|| "/var/lib/moorline".into()),
         run: file.paths.run.unwrap_or_else(|| "/run/moorline".into()),
         memory,
@@ -127,6 +137,7 @@ pub fn of_nowhere(host: &str, compose: Option<PathBuf>) -> Settings {
         age_key: nowhere.join("age.key"),
         socket: "/var/run/docker.sock".into(),
         compose,
+        status: None,
         state: nowhere.join("state"),
         run: nowhere.join("run"),
         memory: MemoryPolicy::AllowTmpfs,

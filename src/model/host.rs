@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::tree::File;
-use crate::model::{Revision, Secret};
+use crate::model::Secret;
 
 /// Everything the repository says about one host, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,24 +66,4 @@ pub struct Login {
     pub username: String,
     /// The password or token.
     pub password: Secret<String>,
-}
-
-/// A ring file: which revision its hosts run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ring {
-    /// The ring's name.
-    pub name: String,
-    /// Where the ring points.
-    pub pointer: RingPointer,
-    /// Why nothing may be deployed at present.
-    pub halt: Option<String>,
-}
-
-/// Where a ring points.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RingPointer {
-    /// The newest accepted revision of the branch.
-    Follow(String),
-    /// One accepted revision, written by a promotion.
-    Commit(Revision),
 }

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use crate::model::observed::Container;
 use crate::model::report::Opened;
+use crate::model::ring::{Pending, Seal};
 use crate::model::{Model, Revision};
 
 /// The contents of `ledger.json`. Fields that this version does not know are kept.
@@ -30,6 +31,16 @@ pub struct Ledger {
     /// Set when the last run left everything as desired: what it was based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// The revision that its ring has let this host run. It may be newer than what was applied, never one that is
+    /// still waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Revision>,
+    /// What its ring names and this host still waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// Set once this host's ring said `signed: required`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
     /// A person's order to look but not to touch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -169,6 +180,12 @@ pub struct Hold {
 }
 
 impl Ledger {
+    /// The revision that this host may run without asking its ring again. A ledger of an older version does not say;
+    /// there it is what the last converged run was based on.
+    pub fn released(&self) -> Option<&Revision> {
+        self.released.as_ref().or(self.settled.as_ref().map(|settled| &settled.revision))
+    }
+
     /// The hold that is in force at `now`.
     pub fn held(&self, now: Timestamp) -> Option<&Hold> {
         self.hold.as_ref().filter(|hold| now < hold.until)

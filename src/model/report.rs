@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::observed::{Health, State};
+use crate::model::ring::Waiting;
 use crate::model::{Outcome, Plan, Revision, Warrant};
 
 /// The version of the report's JSON form.
@@ -47,6 +48,9 @@ pub struct Report {
     /// The revision that was to be applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
+    /// What this host waits for before it moves to the revision that its ring names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Which identity of this host opened which SOPS file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<Opened>,

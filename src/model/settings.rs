@@ -1,5 +1,6 @@
 //! What this host was told before it ever saw the repository: `/etc/moorline/agent.toml`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The Compose plugin; found in Docker's usual plugin directories when not set.
     pub compose: Option<PathBuf>,
+    /// Where the courier serves the status page; nowhere when not set.
+    pub status: Option<SocketAddr>,
     /// State that survives a reboot; `/var/lib/moorline`.
     pub state: PathBuf,
     /// State that must not reach a disk; `/run/moorline`.

@@ -10,6 +10,9 @@ use crate::world::{Occasion, World};
 /// How soon it is tried again when another run is in the way.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// How soon a host looks again that waits for its wave.
+const SOONEST: Duration = Duration::from_secs(1);
+
 /// Runs until the order to stop. The step in flight is finished, and its run is reported, before this returns.
 pub async fn agent(world: &impl World) {
     let settings = world.settings();
@@ -23,7 +26,12 @@ pub async fn agent(world: &impl World) {
             Ok(_lock) => {
                 let report = reconcile(world, occasion.name()).await;
                 world.service_status(&report.summary);
-                schedule::next_on_grid(world.now(), settings.interval, share)
+                let next = schedule::next_on_grid(world.now(), settings.interval, share);
+                match &report.waiting {
+                    // Whoever waits for a wave moves when it comes, not at the next look after it.
+                    Some(waiting) => waiting.until.max(world.now() + SOONEST).min(next),
+                    None => next,
+                }
             }
             // A person runs it by hand at this moment.
             Err(_) => world.now() + AGAIN,

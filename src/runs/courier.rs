@@ -1,4 +1,5 @@
-//! The courier: asks the git server for the followed branch, and sends what lies in the outbox. It verifies nothing
+//! The courier: asks the git server for the followed branch, and sends what lies in the outbox, and serves the
+//! status page. It verifies nothing
 //! and decides nothing about stacks; whoever takes it over can at most keep news from this host.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ pub async fn courier(world: &impl World, once: bool) -> Result<(), Fault> {
         () = ordered_to_stop(world) => {}
         () = fetch_again_and_again(world) => {}
         () = send_again_and_again(world) => {}
+        () = serve_again_and_again(world) => {}
     }
     world.say(Event::ServiceStopped { verb: "courier" });
     Ok(())
@@ -77,6 +79,23 @@ async fn fetch_again_and_again(world: &impl World) {
             }
         };
         world.wait(wait).await;
+    }
+}
+
+/// Serves the status page. At boot its address may not be there yet.
+async fn serve_again_and_again(world: &impl World) {
+    let share = Share::of(&world.settings().host, "status");
+    let mut attempts = Attempts::default();
+    while !world.stopping() {
+        match world.serve_page().await {
+            Ok(()) => world.wait(Duration::from_hours(1)).await,
+            Err(fault) => {
+                if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) {
+                    world.say(Event::StatusUnserved { fault: Box::new(fault) });
+                }
+                world.wait(backoff(attempts.failures(), share)).await;
+            }
+        }
     }
 }
 

@@ -6,4 +6,6 @@ pub mod courier;
 pub mod doctor;
 pub mod prepare;
 pub mod preview;
+pub mod promote;
 pub mod reconcile;
+pub mod ring;

@@ -11,12 +11,13 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, fleet};
+use crate::decide::{compose, downgrade, fleet};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{
-    Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision, RingPointer,
+    Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision,
 };
+use crate::runs::ring::{self, Deployed};
 use crate::world::{Plugin, World};
 
 /// The exit code of every fault that says that a revision is not trusted.
@@ -40,6 +41,8 @@ pub struct Prepared {
     pub secrets: Secrets,
     /// The Compose plugin.
     pub plugin: Plugin,
+    /// Stacks that only go forward and were left as they are, if the ring goes back.
+    pub left: Option<Fault>,
 }
 
 /// Whether nothing moved since the last converged run: then one look at the engine is enough. Nothing is fetched,
@@ -47,6 +50,9 @@ pub struct Prepared {
 pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) -> Result<bool, Fault> {
     let Some(settled) = &ledger.settled else { return Ok(false) };
     let Some(anchor) = &ledger.anchor else { return Ok(false) };
+    if ledger.pending.is_some() {
+        return Ok(false);
+    }
     let version = ledger.applied.values().next().map_or("", |applied| applied.plugin.as_str());
     let same = world.tip()? == settled.tip
         && anchor.revision == settled.tip
@@ -89,7 +95,7 @@ pub async fn prepare(
     let verified = accept(world, ledger, draft, trust)?;
     let tip_tree = admit(world, &verified, verified.tip(), ledger)?;
     draft.expect_change_within = fleet::expected_change(&tip_tree);
-    let tree = deployed(world, ledger, draft, &verified, tip_tree, at)?;
+    let Deployed { tree, ring, path } = ring::deployed(world, ledger, draft, &verified, tip_tree, trust, at)?;
     let spec = fleet::read(&tree, &world.settings().host).map_err(|found| spec_invalid(found, tree.revision()))?;
     draft.stacks = spec.stacks.iter().map(|stack| stack.name.clone()).collect();
     draft.notes.extend(spec.notes.iter().cloned());
@@ -105,10 +111,12 @@ pub async fn prepare(
     let plugin = world.plugin().await?;
     draft.observed = world.observe().await?;
     let revision = Some(tree.revision().clone());
-    let desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
+    let mut desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
     draft.notes.extend(exposed_notes(&desired));
-    draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin).await?;
-    Ok(Prepared { desired, secrets, plugin })
+    let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
+    desired.stacks.retain(|stack| !left.contains(&stack.name));
+    draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin, &left).await?;
+    Ok(Prepared { desired, secrets, plugin, left: downgrade::fault(&left, &ring.name) })
 }
 
 /// Whoever only looks makes no key: before the first run there is nothing to compare digests with.
@@ -187,44 +195,6 @@ pub fn admit(
         Unadmitted::Refused(refusal) => refused(&refusal, ledger),
         Unadmitted::Unread(fault) => fault,
     })
-}
-
-/// The tree that this host should run: the one its ring points at. The ring is read from the tip.
-fn deployed(
-    world: &impl World,
-    ledger: &Ledger,
-    draft: &mut Draft,
-    verified: &Verified,
-    tip_tree: VerifiedTree,
-    at: Option<&Revision>,
-) -> Result<VerifiedTree, Fault> {
-    let settings = world.settings();
-    let tip = verified.tip();
-    let name = fleet::ring_of(&tip_tree, &settings.host).map_err(|found| spec_invalid(found, tip))?;
-    let ring = fleet::ring(&tip_tree, &name, &settings.branch).map_err(|found| spec_invalid(found, tip))?;
-    draft.ring = Some(name.clone());
-    let target = match (at, &ring.pointer) {
-        (Some(at), _) => at.clone(),
-        (None, RingPointer::Follow(_)) => tip.clone(),
-        (None, RingPointer::Commit(commit)) => commit.clone(),
-    };
-    draft.revision = Some(target.clone());
-    if let Some(reason) = ring.halt.filter(|_| at.is_none()) {
-        let sentence = format!("ring {name} is halted: {reason}");
-        return Err(Fault::new(Code::Halted, sentence)
-            .at("nothing was changed")
-            .hint(format!("a commit that removes `halt` from rings/{name}.yaml ends it")));
-    }
-    if target == *tip {
-        return Ok(tip_tree);
-    }
-    if verified.accepts(&target) {
-        return admit(world, verified, &target, ledger);
-    }
-    // Older than what was verified in this run: it must be on the same path, and not older than the first one.
-    let first = ledger.anchor.as_ref().map_or_else(|| verified.first().clone(), |anchor| anchor.first.clone());
-    let whole = verify(world, ledger, tip, Some(&first))?;
-    admit(world, &whole, &target, ledger)
 }
 
 /// What a person should know about secrets that a stack puts where they are on disk.
@@ -308,12 +278,18 @@ async fn make_plan(
     observed: &Observed,
     ledger: &Ledger,
     plugin: &Plugin,
+    left: &BTreeSet<String>,
 ) -> Result<Plan, Fault> {
     let names: Vec<String> = desired.stacks.iter().map(|stack| stack.name.clone()).collect();
+    // Of a stack that is left as it is, the plan knows nothing: neither to change it nor to take it down.
+    let mut applied = ledger.applied.clone();
+    let mut begun = ledger.begun.clone();
+    applied.retain(|stack, _| !left.contains(stack));
+    begun.retain(|stack, _| !left.contains(stack));
     let mut circumstances = Circumstances {
-        applied: Some(&ledger.applied),
+        applied: Some(&applied),
         attempted: Some(&ledger.attempted),
-        begun: Some(&ledger.begun),
+        begun: Some(&begun),
         missing_images: BTreeSet::new(),
         without_memory: world.without_memory(&names),
         plugin: plugin.version.clone(),

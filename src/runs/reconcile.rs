@@ -9,10 +9,11 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::{self, Judgement};
 use crate::decide::report::{self, Draft};
-use crate::decide::{compose, push};
+use crate::decide::{compose, page, push};
 use crate::model::ledger::Settled;
 use crate::model::{Action, Applied, DesiredStack, Ledger, Outcome, Report, Step, Verdict};
 use crate::runs::prepare::{self, Prepared};
+use crate::runs::ring;
 use crate::world::World;
 
 /// Why steps are skipped after the order to stop.
@@ -29,6 +30,7 @@ pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
     if let Err(fault) = world.record(&report) {
         world.say(Event::ReportLost { run: report.run.clone(), fault: Box::new(fault) });
     }
+    publish(world, &report);
     announce(world, &report);
     world.say(Event::RunEnded { report: Box::new(report.clone()) });
     report
@@ -52,10 +54,11 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     }
     carry_out(world, &prepared, &mut ledger, draft).await?;
     draft.observed = world.observe().await?;
-    if is_converged(draft) {
+    if is_converged(&prepared, draft) {
         forget_secrets(world, &prepared, draft).await?;
     }
-    settle(world, &prepared, &mut ledger, draft)
+    settle(world, &prepared, &mut ledger, draft)?;
+    prepared.left.map_or(Ok(()), Err)
 }
 
 /// Asks the ledger on disk, since a person may have set a hold while this run was looking.
@@ -69,7 +72,7 @@ fn unless_held(world: &impl World) -> Result<(), Fault> {
 }
 
 /// Carries out the steps in order. A failed step ends its stack for this run; a failed pull ends the run, before
-/// anything that runs was touched.
+/// anything that runs was touched. A halt that arrives meanwhile ends the run before the next stack.
 async fn carry_out(
     world: &impl World,
     prepared: &Prepared,
@@ -83,6 +86,10 @@ async fn carry_out(
         let began = world.now();
         if world.stopping() && all_ended.is_none() {
             all_ended = Some(STOPPED.into());
+        }
+        let is_first = !steps[..number].iter().any(|earlier| earlier.stack == step.stack && !is_pull(earlier));
+        if is_first && !is_pull(step) && all_ended.is_none() {
+            ring::unless_halted(world, ledger, draft)?;
         }
         let verdict = match all_ended.as_ref().or_else(|| ended.get(&step.stack)) {
             Some(because) => Verdict::Skipped { because: because.clone() },
@@ -116,6 +123,10 @@ async fn carry_out(
         }
     }
     Ok(())
+}
+
+fn is_pull(step: &Step) -> bool {
+    matches!(step.action, Action::Pull { .. })
 }
 
 async fn carry_out_step(
@@ -192,8 +203,8 @@ async fn note_applied(world: &impl World, stack: &str, prepared: &Prepared, ledg
     world.persist(ledger)
 }
 
-fn is_converged(draft: &Draft) -> bool {
-    draft.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done)
+fn is_converged(prepared: &Prepared, draft: &Draft) -> bool {
+    prepared.left.is_none() && draft.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done)
 }
 
 /// Older files of secrets stay for as long as a container uses them; until everything is as desired, all of them stay.
@@ -208,7 +219,7 @@ async fn forget_secrets(world: &impl World, prepared: &Prepared, draft: &Draft) 
 
 /// If everything is as desired now, notes what that was based on, so that the next run needs only one look.
 fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) -> Result<(), Fault> {
-    let converged = is_converged(draft);
+    let converged = is_converged(prepared, draft);
     let before = ledger.clone();
     if converged {
         // What differs from the last look and asked for no step is the engine's own doing, such as a restart.
@@ -235,6 +246,14 @@ fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &
         return Ok(());
     }
     world.persist(ledger)
+}
+
+/// Writes what the status page shows. A page that cannot be written grows old, and whoever reads it sees that.
+fn publish(world: &impl World, report: &Report) {
+    let page = page::after_run(world.page(), report, world.settings().interval);
+    if let Err(fault) = world.publish(&page) {
+        world.say(Event::ReportLost { run: report.run.clone(), fault: Box::new(fault) });
+    }
 }
 
 /// Tells the monitor, if this host ever learned its push URL.

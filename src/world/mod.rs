@@ -16,8 +16,9 @@ use crate::decide::push::Message;
 use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
-use crate::model::{DesiredStack, Inputs, Ledger, Model, Observed, Report, Revision, Secret, Settings, Step};
+use crate::model::{DesiredStack, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, Step};
 
+pub mod checkout;
 pub mod child;
 pub mod clock;
 pub mod compose;
@@ -36,6 +37,7 @@ pub mod memory;
 pub mod nowhere;
 pub mod outbox;
 pub mod own_memory;
+pub mod page;
 pub mod person;
 pub mod real;
 pub mod refs;
@@ -128,6 +130,10 @@ pub trait World {
     fn persist(&self, ledger: &Ledger) -> Result<(), Fault>;
     /// Writes the report of a run.
     fn record(&self, report: &Report) -> Result<(), Fault>;
+    /// What the last run left for the status page; none if there is nothing that can be read.
+    fn page(&self) -> Option<Page>;
+    /// Writes what the status page shows.
+    fn publish(&self, page: &Page) -> Result<(), Fault>;
     /// This host's key for digests; none before the first run.
     fn digest_key(&self) -> Result<Option<DigestKey>, Fault>;
     /// Makes this host's key for digests.
@@ -135,6 +141,8 @@ pub trait World {
 
     /// The tip that the courier fetched, not verified.
     fn tip(&self) -> Result<Revision, Fault>;
+    /// The tip, if it is another one than this; asking does not count as having seen it.
+    fn newer_tip(&self, than: Option<&Revision>) -> Option<Revision>;
     /// The root of trust, as it stands in `/etc/moorline/allowed_signers`.
     fn local_signers(&self) -> Result<Vec<u8>, Fault>;
     /// The first-parent path from `tip` down to and including `until`, or to the root.
@@ -178,6 +186,8 @@ pub trait World {
     async fn send(&self, message: &Message) -> Result<(), Fault>;
     /// Takes a message out of the outbox.
     fn delivered(&self, message: &Message) -> Result<(), Fault>;
+    /// Serves the status page until it is dropped; returns only when it cannot, at once if no address is set.
+    async fn serve_page(&self) -> Result<(), Fault>;
     /// Asks the git server for the followed branch.
     async fn fetch(&self) -> Result<Fetched, Fault>;
 }

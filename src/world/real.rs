@@ -18,7 +18,7 @@ use crate::decide::settings;
 use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
-use crate::model::{Action, DesiredStack, Inputs, Ledger, Model, Observed, Report, Revision, Secret, Settings, Step};
+use crate::model::{Action, DesiredStack, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, Step};
 use crate::world::docker::Engine;
 use crate::world::fetch::Fetch;
 use crate::world::journal::Journal;
@@ -26,7 +26,7 @@ use crate::world::lock::{self, Lock};
 use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
-    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, generations, git, key, kuma, ledger, memory, refs,
+    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, generations, git, key, kuma, ledger, memory, page, refs,
     secret_key, stack, stop, systemd,
 };
 
@@ -189,6 +189,14 @@ impl World for Real {
         ledger::record(&self.settings.state, report)
     }
 
+    fn page(&self) -> Option<Page> {
+        page::read(&self.settings.state)
+    }
+
+    fn publish(&self, page: &Page) -> Result<(), Fault> {
+        page::write(&self.settings.state, page)
+    }
+
     fn digest_key(&self) -> Result<Option<DigestKey>, Fault> {
         secret_key::read(&self.settings.state)
     }
@@ -206,6 +214,11 @@ impl World for Real {
                 .at("nothing was changed")
                 .hint("`moorline courier --once` fetches it and says what is in the way")
         })
+    }
+
+    fn newer_tip(&self, than: Option<&Revision>) -> Option<Revision> {
+        let tip = refs::tip(&self.settings.repository(), &self.settings.branch).ok().flatten();
+        tip.filter(|tip| Some(tip) != than)
     }
 
     fn local_signers(&self) -> Result<Vec<u8>, Fault> {
@@ -335,6 +348,13 @@ impl World for Real {
 
     fn delivered(&self, message: &Message) -> Result<(), Fault> {
         self.outbox.remove(message)
+    }
+
+    async fn serve_page(&self) -> Result<(), Fault> {
+        match self.settings.status {
+            Some(address) => page::serve(address, &self.settings.state).await,
+            None => Ok(()),
+        }
     }
 
     async fn fetch(&self) -> Result<Fetched, Fault> {

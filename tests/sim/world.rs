@@ -20,7 +20,8 @@ use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
 use moorline::model::tree::File;
 use moorline::model::{
-    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Report, Revision, Secret, Settings, State, Step,
+    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings,
+    State, Step,
 };
 use moorline::runs::reconcile::reconcile;
 use moorline::world::{Fetched, Occasion, Plugin, World};
@@ -40,6 +41,8 @@ pub struct Host {
     pub ledger: Option<Vec<u8>>,
     /// `runs/*.json`, as bytes, by run.
     pub reports: BTreeMap<String, Vec<u8>>,
+    /// `status.json`, as bytes.
+    pub page: Option<Vec<u8>>,
     /// Each stack's directory, without `.env`.
     pub directories: BTreeMap<String, BTreeMap<String, File>>,
     /// Each stack's `.env`, in memory.
@@ -81,6 +84,8 @@ pub struct Sim {
     said: RefCell<Vec<Event>>,
     /// After how many effects the order to stop comes.
     stop: Cell<Option<usize>>,
+    /// After how many effects the courier fetches which tip.
+    arrives: RefCell<Option<(usize, Revision)>>,
 }
 
 /// What unwinds when the process dies.
@@ -93,6 +98,7 @@ impl Sim {
         let host = Host {
             ledger: None,
             reports: BTreeMap::new(),
+            page: None,
             directories: BTreeMap::new(),
             environments: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -116,6 +122,7 @@ impl Sim {
             effects: Cell::new(0),
             said: RefCell::default(),
             stop: Cell::new(None),
+            arrives: RefCell::default(),
         }
     }
 
@@ -186,6 +193,12 @@ impl Sim {
         self
     }
 
+    /// During the next run the courier fetches this tip, after so many effects.
+    pub fn arrives_after(&self, effects: usize, tip: &Revision) -> &Self {
+        *self.arrives.borrow_mut() = Some((effects, tip.clone()));
+        self
+    }
+
     /// One run. None when the process died.
     pub fn try_run(&self) -> Option<Report> {
         self.begin();
@@ -193,6 +206,7 @@ impl Sim {
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.cut.set(None);
         self.stop.set(None);
+        self.arrives.take();
         match ended {
             Ok(report) => Some(report),
             Err(payload) if payload.is::<Death>() => None,
@@ -432,6 +446,20 @@ impl World for Sim {
         Ok(())
     }
 
+    fn page(&self) -> Option<Page> {
+        serde_json::from_slice(self.host().page.as_ref()?).ok()
+    }
+
+    fn publish(&self, page: &Page) -> Result<(), Fault> {
+        let bytes = serde_json::to_vec(page).expect("a page can be written");
+        self.written("page")?.page = Some(bytes);
+        Ok(())
+    }
+
+    async fn serve_page(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn digest_key(&self) -> Result<Option<DigestKey>, Fault> {
         Ok(Some(DigestKey::new(vec![7; 32])))
     }
@@ -444,6 +472,14 @@ impl World for Sim {
         self.ask("tip");
         let missing = || Fault::new(Code::RepositoryMissing, "the courier has not fetched the repository yet");
         self.host().tip.clone().ok_or_else(missing)
+    }
+
+    fn newer_tip(&self, than: Option<&Revision>) -> Option<Revision> {
+        let arrives = self.arrives.borrow().clone();
+        if let Some((_, tip)) = arrives.filter(|(effects, _)| self.effects.get() >= *effects) {
+            self.host().tip = Some(tip);
+        }
+        self.host().tip.clone().filter(|tip| Some(tip) != than)
     }
 
     fn local_signers(&self) -> Result<Vec<u8>, Fault> {

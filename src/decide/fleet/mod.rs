@@ -1,0 +1,203 @@
+//! Reads what the repository says about one host, and collects every mistake with its place.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use self::secrets::{check_monitors, check_sections, read_sealed, secret_names};
+use self::stacks::{check_variables, read_stacks};
+use crate::decide::{dotenv, schedule};
+pub use crate::decide::mistake::{Mistake, line_of, spec_invalid, yaml_mistake};
+use crate::decide::mistake::{meant, yaml};
+use crate::decide::promotion::Rules;
+use crate::model::host::{HostSpec, Monitors};
+use crate::model::tree::Tree;
+
+mod promotion;
+mod ring;
+mod secrets;
+mod stacks;
+
+pub use ring::{ring, ring_path, ring_signature_path};
+pub use secrets::{names_in, sealed_fault, sealed_mistake};
+
+/// Sections of the SOPS file that are not stacks.
+pub const SHARED_SECTION: &str = "all";
+/// The section of the SOPS file with logins of registries.
+pub const REGISTRIES_SECTION: &str = "registries";
+
+/// `moorline.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepositoryFile {
+    version: u32,
+    #[serde(default)]
+    trust: TrustSection,
+    #[serde(default)]
+    promotion: Option<promotion::PromotionFile>,
+}
+
+/// `trust` in `moorline.yaml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustSection {
+    #[serde(default)]
+    expect_change_within: Option<String>,
+}
+
+/// `hosts/<host>/host.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostFile {
+    ring: String,
+    #[serde(default)]
+    vars: BTreeMap<String, Json>,
+    stacks: Vec<String>,
+    #[serde(default)]
+    backup: Option<BackupFile>,
+    #[serde(default)]
+    monitors: Monitors,
+}
+
+/// `backup` in `host.yaml`: read and checked, carried out by a later version.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code, reason = "the shape is checked now, so that a file written today stays valid")]
+struct BackupFile {
+    repository: String,
+    at: String,
+    #[serde(default)]
+    keep: BTreeMap<String, u32>,
+    #[serde(default)]
+    check: Option<String>,
+    #[serde(default)]
+    drill: Option<String>,
+}
+
+/// The names of all hosts.
+pub fn hosts(tree: &Tree) -> Vec<String> {
+    tree.directories_in("hosts").into_iter().map(str::to_owned).collect()
+}
+
+/// The mistakes that are not about one host: the schema version, and the signers.
+pub fn repository_mistakes(tree: &Tree) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let Some(file) = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes) else { return mistakes };
+    if file.version != 1 {
+        let text = format!("version {} is not known to this version of moorline, which knows 1", file.version);
+        mistakes.push(Mistake::at("moorline.yaml", line_of(tree, "moorline.yaml", "version"), text));
+    }
+    if let Some(Err(error)) = file.trust.expect_change_within.as_deref().map(schedule::parse_duration) {
+        let line = line_of(tree, "moorline.yaml", "expect_change_within");
+        mistakes.push(Mistake::at("moorline.yaml", line, format!("trust.expect_change_within: {error}")));
+    }
+    mistakes
+}
+
+/// How often the operators expect the tip to move, if they said so in a way that can be read.
+pub fn expected_change(tree: &Tree) -> Option<Duration> {
+    let file = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut Vec::new())?;
+    schedule::parse_duration(&file.trust.expect_change_within?).ok()
+}
+
+/// The rules of promotions in `moorline.yaml`; none when it has none.
+pub fn promotion(tree: &Tree) -> Result<Option<Rules>, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let file = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes);
+    match file.and_then(|file| file.promotion) {
+        Some(file) => promotion::rules(tree, file).map(Some),
+        None if mistakes.is_empty() => Ok(None),
+        None => Err(mistakes),
+    }
+}
+
+/// What the repository says about `host`.
+pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
+    let mut mistakes = repository_mistakes(tree);
+    let path = format!("hosts/{host}/host.yaml");
+    if tree.get(&path).is_none() {
+        mistakes.push(unknown_host(tree, host, path));
+        return Err(mistakes);
+    }
+    let Some(file) = yaml::<HostFile>(tree, &path, &mut mistakes) else {
+        return Err(mistakes);
+    };
+    let vars = read_vars(tree, &path, &file.vars, &mut mistakes);
+    let sealed = read_sealed(tree, host);
+    let secrets = secret_names(sealed.as_ref(), &mut mistakes);
+    let stacks = read_stacks(tree, &path, &file.stacks, &mut mistakes);
+    // When nothing is known of the secrets, every use of one would look like a mistake.
+    if names_in(sealed.as_ref()).is_ok() {
+        for stack in &stacks {
+            check_variables(stack, &path, &vars, sealed.as_ref(), &secrets, &mut mistakes);
+        }
+        check_monitors(tree, &path, &file.monitors, sealed.as_ref(), &secrets, &mut mistakes);
+    }
+    let mut notes = check_sections(&stacks, sealed.as_ref(), &secrets, &mut mistakes);
+    if !mistakes.is_empty() {
+        mistakes.sort();
+        mistakes.dedup();
+        return Err(mistakes);
+    }
+    if file.backup.is_some() {
+        notes.push(format!("{path}: backup is configured, but this version makes no backups"));
+    }
+    Ok(HostSpec { name: host.to_owned(), ring: file.ring, vars, stacks, monitors: file.monitors, sealed, notes })
+}
+
+/// The ring of a host. It is read from the tip even when the host runs an older revision.
+pub fn ring_of(tree: &Tree, host: &str) -> Result<String, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let path = format!("hosts/{host}/host.yaml");
+    if tree.get(&path).is_none() {
+        return Err(vec![unknown_host(tree, host, path)]);
+    }
+    yaml::<HostFile>(tree, &path, &mut mistakes).map(|file| file.ring).ok_or(mistakes)
+}
+
+/// The hosts of a ring. A host whose file cannot be read is in none.
+pub fn hosts_of_ring(tree: &Tree, ring: &str) -> Vec<String> {
+    hosts(tree).into_iter().filter(|host| ring_of(tree, host).is_ok_and(|named| named == ring)).collect()
+}
+
+fn unknown_host(tree: &Tree, host: &str, path: String) -> Mistake {
+    let known = hosts(tree);
+    if known.iter().any(|name| name == host) {
+        return Mistake::new(path, "this file is missing");
+    }
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    Mistake::new(path, format!("this host is not in the repository{}", meant(host, &names)))
+}
+
+fn read_vars(
+    tree: &Tree,
+    path: &str,
+    vars: &BTreeMap<String, Json>,
+    mistakes: &mut Vec<Mistake>,
+) -> BTreeMap<String, String> {
+    let mut read = BTreeMap::new();
+    for (name, value) in vars {
+        let line = line_of(tree, path, name);
+        if !dotenv::is_name(name) {
+            mistakes.push(Mistake::at(path, line, format!("`{name}` cannot be the name of a variable")));
+        }
+        if is_reserved(name) {
+            mistakes.push(Mistake::at(path, line, format!("`{name}` is set by moorline")));
+        }
+        match value {
+            Json::String(text) => _ = read.insert(name.clone(), text.clone()),
+            Json::Bool(_) => _ = read.insert(name.clone(), value.to_string()),
+            Json::Number(number) if !number.is_f64() => _ = read.insert(name.clone(), value.to_string()),
+            // 1.10 would become 1.1, and nobody would see it.
+            _ => mistakes.push(Mistake::at(path, line, format!("quote the value of `{name}`: only text is exact"))),
+        }
+    }
+    read
+}
+
+/// Variables that steer Compose itself. Profiles may be chosen per host; nothing else may be redirected.
+fn is_reserved(name: &str) -> bool {
+    (name.starts_with("COMPOSE_") && name != "COMPOSE_PROFILES") || name.starts_with("DOCKER_")
+}

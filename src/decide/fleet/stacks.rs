@@ -1,0 +1,116 @@
+//! Reads the stacks of one host, and finds the variables that nothing sets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{REGISTRIES_SECTION, SHARED_SECTION};
+use crate::decide::mistake::{Mistake, line_in, line_of, meant, text_of, yaml_mistake};
+use crate::decide::{compose, dotenv};
+use crate::model::host::{Sealed, StackSource};
+use crate::model::tree::{File, Tree};
+
+pub(super) fn read_stacks(tree: &Tree, path: &str, names: &[String], mistakes: &mut Vec<Mistake>) -> Vec<StackSource> {
+    let known: Vec<&str> = tree.directories_in("stacks").into_iter().collect();
+    let mut seen = BTreeSet::new();
+    let mut stacks = Vec::new();
+    for name in names {
+        let line = line_of(tree, path, name);
+        if !is_project_name(name) {
+            let text = format!("`{name}` cannot be a Compose project: lower-case letters, digits, `-` and `_` only");
+            mistakes.push(Mistake::at(path, line, text));
+            continue;
+        }
+        if !seen.insert(name) {
+            mistakes.push(Mistake::at(path, line, format!("stack `{name}` is listed twice")));
+            continue;
+        }
+        let files: BTreeMap<String, File> =
+            tree.below(&format!("stacks/{name}")).map(|(path, file)| (path.to_owned(), file.clone())).collect();
+        if !files.contains_key("compose.yaml") {
+            let text = format!("stack `{name}` has no stacks/{name}/compose.yaml{}", meant(name, &known));
+            mistakes.push(Mistake::at(path, line, text));
+            continue;
+        }
+        check_stack(name, &files, mistakes);
+        stacks.push(StackSource { name: name.clone(), files });
+    }
+    stacks
+}
+
+fn check_stack(name: &str, files: &BTreeMap<String, File>, mistakes: &mut Vec<Mistake>) {
+    let path = format!("stacks/{name}/compose.yaml");
+    if let Some(taken) = files.keys().find(|file| *file == compose::OVERRIDE) {
+        mistakes.push(Mistake::new(format!("stacks/{name}/{taken}"), "this name is taken by moorline"));
+    }
+    if let Some(text) = text_of(&files["compose.yaml"], &path, mistakes)
+        && let Err(error) = serde_yaml::from_str::<serde_yaml::Value>(text)
+    {
+        mistakes.push(yaml_mistake(&path, &error));
+    }
+}
+
+pub(super) fn check_variables(
+    stack: &StackSource,
+    host_path: &str,
+    vars: &BTreeMap<String, String>,
+    sealed: Option<&Sealed>,
+    secrets: &BTreeMap<String, BTreeSet<String>>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    let Ok(text) = stack.files["compose.yaml"].text() else {
+        return;
+    };
+    let from_env_file = stack.files.get(".env").and_then(|file| file.text().ok()).map(dotenv::names);
+    let from_env_file = from_env_file.unwrap_or_default();
+    let is_secret = |name: &String| {
+        [SHARED_SECTION, stack.name.as_str()]
+            .iter()
+            .any(|section| secrets.get(*section).is_some_and(|names| names.contains(name)))
+    };
+    let places = match sealed {
+        Some(sealed) => format!("{host_path} or {}", sealed.path),
+        None => host_path.to_owned(),
+    };
+    let path = format!("stacks/{}/compose.yaml", stack.name);
+    for used in dotenv::uses(text) {
+        let known = used.has_rule
+            || vars.contains_key(&used.name)
+            || from_env_file.contains(&used.name)
+            || is_secret(&used.name);
+        if !known {
+            let text = format!("`${{{}}}` is not in {places}", used.name);
+            mistakes.push(Mistake::at(&path, Some(used.line), text));
+        }
+    }
+    for (place, name) in environment_sources(text) {
+        if !vars.contains_key(&name) && !is_secret(&name) {
+            let line = line_in(text, &format!("environment: {name}"));
+            mistakes.push(Mistake::at(&path, line, format!("{place}.environment: `{name}` is not in {places}")));
+        }
+    }
+}
+
+/// Secrets and configs whose content is a variable: the place, and the variable.
+fn environment_sources(text: &str) -> Vec<(String, String)> {
+    let value: serde_yaml::Value = serde_yaml::from_str(text).unwrap_or_default();
+    let mut found = Vec::new();
+    for kind in ["secrets", "configs"] {
+        let definitions = value.get(kind).and_then(serde_yaml::Value::as_mapping).into_iter().flatten();
+        for (name, definition) in definitions {
+            let variable = definition.get("environment").and_then(serde_yaml::Value::as_str);
+            if let (Some(name), Some(variable)) = (name.as_str(), variable.filter(|variable| dotenv::is_name(variable)))
+            {
+                found.push((format!("{kind}.{name}"), variable.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+fn is_project_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let reserved = [SHARED_SECTION, REGISTRIES_SECTION].contains(&name);
+    !reserved
+        && name.len() <= 63
+        && bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
+}

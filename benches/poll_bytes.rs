@@ -75,6 +75,7 @@ fn settings(scratch: &Scratch, remote: &str) -> Settings {
         age_key: PathBuf::new(),
         socket: PathBuf::new(),
         compose: None,
+        status: None,
         state: scratch.join("state"),
         run: scratch.join("run"),
         memory: MemoryPolicy::NeverOnDisk,

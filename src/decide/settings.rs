@@ -1,6 +1,6 @@
 //! Reads `agent.toml`: defaults filled in, every mistake named.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

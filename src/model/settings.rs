@@ -1,6 +1,6 @@
 //! What this host was told before it ever saw the repository: `/etc/moorline/agent.toml`.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 

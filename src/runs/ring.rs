@@ -38,6 +38,11 @@ pub fn deployed(
     draft.ring = Some(ring.name.clone());
     let before = ledger.clone();
     let accepted = accept_seal(world, ledger, &ring, &tip_tree);
+    if trust == Trust::Advance && *ledger != before {
+        // Also a halt must be remembered, or the file before it could return and end it.
+        world.persist(ledger)?;
+    }
+    let before = ledger.clone();
     let target = match (at, &ring.pointer) {
         (Some(at), _) => at.clone(),
         (None, RingPointer::Follow(_)) => tip.clone(),
@@ -46,7 +51,7 @@ pub fn deployed(
     draft.revision = Some(target.clone());
     accepted?;
     if let (Some(reason), None) = (&ring.halt, at) {
-        return Err(halted(&ring.name, reason));
+        return Err(halted(&ring.name, reason, "nothing was changed"));
     }
     let tree = if target == tip { tip_tree.clone() } else { admit(world, ledger, verified, &target)? };
     if at.is_some() {
@@ -152,14 +157,14 @@ pub fn unless_halted(world: &impl World, ledger: &Ledger, draft: &Draft) -> Resu
         .and_then(|verified| prepare::admit(world, &verified, &tip, ledger))
         .and_then(|tree| ring_at(world, &tree, &tip));
     match read {
-        Ok(Ring { name, halt: Some(reason), .. }) => Err(halted(&name, &reason)),
+        Ok(Ring { name, halt: Some(reason), .. }) => Err(halted(&name, &reason, "it was halted during this run, which changed nothing after that")),
         _ => Ok(()),
     }
 }
 
-fn halted(ring: &str, reason: &str) -> Fault {
+fn halted(ring: &str, reason: &str, place: &str) -> Fault {
     Fault::new(Code::Halted, format!("ring {ring} is halted: {reason}"))
-        .at("nothing was changed")
+        .at(place)
         .hint(format!("a commit that removes `halt` from rings/{ring}.yaml ends it"))
 }
 

@@ -119,7 +119,7 @@ pub async fn ask(url: &str) -> Result<Page, String> {
     let client = kuma::client().map_err(|fault| fault.sentence)?;
     let away = |error: reqwest::Error| crate::decide::fault::chain(&error.without_url()).join(": ");
     let mut response = client.get(address).send().await.map_err(away)?;
-    if response.status() != reqwest::StatusCode::OK {
+    if response.status() != StatusCode::OK {
         return Err(format!("it answers {}", response.status()));
     }
     let mut body = Vec::new();

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use moorline::model::Revision;
 use sha2::{Digest as _, Sha512};
@@ -38,18 +38,29 @@ impl Key {
 
     /// The value of a `gpgsig` header over a payload.
     fn sign(&self, payload: &[u8]) -> String {
+        self.armoured("git", payload).trim_end().replace('\n', "\n ")
+    }
+
+    /// `SHA256:...`, as moorline shows it.
+    pub fn fingerprint(&self) -> String {
+        format!("SHA256:{}", STANDARD_NO_PAD.encode(sha2::Sha256::digest(&self.blob)))
+    }
+
+    /// What `ssh-keygen -Y sign` writes.
+    pub fn armoured(&self, namespace: &str, payload: &[u8]) -> String {
+        let namespace = namespace.as_bytes();
         let mut signed = b"SSHSIG".to_vec();
-        for field in [b"git".as_slice(), b"", b"sha512", &Sha512::digest(payload)] {
+        for field in [namespace, b"", b"sha512", &Sha512::digest(payload)] {
             string(&mut signed, field);
         }
         let mut signature = Vec::new();
         string(&mut signature, b"ssh-ed25519");
         string(&mut signature, &self.signing.sign(&signed).to_bytes());
         let mut blob = b"SSHSIG\0\0\0\x01".to_vec();
-        for field in [&self.blob, b"git".as_slice(), b"", b"sha512", &signature] {
+        for field in [self.blob.as_slice(), namespace, b"", b"sha512", &signature] {
             string(&mut blob, field);
         }
-        format!("-----BEGIN SSH SIGNATURE-----\n {}\n -----END SSH SIGNATURE-----", STANDARD.encode(blob))
+        format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", STANDARD.encode(blob))
     }
 }
 

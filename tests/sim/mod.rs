@@ -13,6 +13,7 @@ mod sealed;
 mod transcript;
 mod world;
 
+pub use chain::Key;
 pub use engine::{Behaviour, Engine};
 pub use golden::same_as_golden;
 pub use repository::{Repository, Signer, allowed_signers};

@@ -14,5 +14,6 @@ mod cuts;
 mod fleet;
 mod leaks;
 mod properties;
+mod rings;
 mod scenarios;
 mod world_after;

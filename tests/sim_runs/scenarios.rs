@@ -16,7 +16,7 @@ fn a_first_run_brings_everything_up_and_a_second_one_only_looks() {
     let mut transcript = Transcript::new(&sim, "first_run", "must bring up every stack in waves, then do nothing");
     transcript.note("the first commit is fetched").run();
     transcript.note("five minutes later").run();
-    assert_eq!(sim.asked(), ["ledger", "tip", "plugin stamp", "memory", "observe", "ledger", "report", "post"]);
+    assert_eq!(sim.asked(), ["ledger", "tip", "plugin stamp", "memory", "observe", "ledger", "report", "page", "post"]);
     transcript.compare();
 }
 

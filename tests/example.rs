@@ -178,6 +178,28 @@ fn a_ring_without_a_pointer_or_with_a_short_one_is_refused() {
 }
 
 #[test]
+fn waves_freezes_and_promotions_that_could_never_come_true_are_named() {
+    on_a_copy("check/ring-rules.txt", &["check"], |root| {
+        edit(root, "rings/canary.yaml", "follow: main", "follow: main\nwaves: [{ percent: 100, after: 0m }]");
+        edit(root, "rings/production.yaml", "percent: 100", "percent: 90");
+        edit(root, "rings/production.yaml", "Europe/Berlin", "Europe/Belgrad");
+        edit(root, "moorline.yaml", "order: [canary, production]", "order: [canari, production, production]");
+        edit(root, "moorline.yaml", "bravo: http", "bravi: http");
+        edit(root, "moorline.yaml", "soak: 24h", "soak: a day");
+    });
+}
+
+#[test]
+fn a_ring_that_must_be_signed_and_is_not_is_named() {
+    on_a_copy("check/ring-unsigned.txt", &["check"], |root| {
+        edit(root, "rings/production.yaml", "# sequence: 1\n# signed: required", "sequence: 1\nsigned: required");
+    });
+    on_a_copy("check/ring-unsigned-whole.txt", &["check"], |root| {
+        edit(root, "rings/production.yaml", "# ring: production\n# sequence: 1\n# signed", "ring: production\nsequence: 1\nsigned");
+    });
+}
+
+#[test]
 fn a_floating_tag_is_refused() {
     on_a_copy("check/floating-tag.txt", &["check"], |root| {
         edit(root, "stacks/traefik/compose.yaml", "traefik:v3.5.3", "traefik:latest");

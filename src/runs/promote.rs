@@ -70,6 +70,12 @@ pub async fn examine(checkout: &Checkout, wish: &Wish<'_>) -> Result<Promotion, 
             .because(format!("it is not on the first-parent path from {}, so no host would accept it", tip.short()))
             .at("nothing was written"));
     }
+    if revision == current {
+        // Else a promotion would prove itself, as something that the ring has named before.
+        return Err(Fault::new(Code::UsageInvalid, format!("ring {} names {} already", ring.name, revision.short()))
+            .because(format!("so it stands at {}", tip.short()))
+            .hint("in a pull request, ask for what it goes on top of: `--onto origin/main`"));
+    }
     let tree = checkout.tree(&revision)?;
     let current_tree = if checkout.has(&current) { Some(checkout.tree(&current)?) } else { None };
     let is_back = was_named(checkout, &path, &ring.name, &revision)?;

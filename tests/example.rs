@@ -195,7 +195,12 @@ fn a_ring_that_must_be_signed_and_is_not_is_named() {
         edit(root, "rings/production.yaml", "# sequence: 1\n# signed: required", "sequence: 1\nsigned: required");
     });
     on_a_copy("check/ring-unsigned-whole.txt", &["check"], |root| {
-        edit(root, "rings/production.yaml", "# ring: production\n# sequence: 1\n# signed", "ring: production\nsequence: 1\nsigned");
+        edit(
+            root,
+            "rings/production.yaml",
+            "# ring: production\n# sequence: 1\n# signed",
+            "ring: production\nsequence: 1\nsigned",
+        );
     });
 }
 

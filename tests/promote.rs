@@ -7,9 +7,9 @@
     reason = "tests start neighbours, wait for them, and say what they measured"
 )]
 
-mod support;
 #[path = "sim/golden.rs"]
 mod golden;
+mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -100,14 +100,20 @@ fn a_comparison_names_what_each_host_gets_and_leaves_pinned_hosts_alone() {
     let mut seen = String::new();
     for format in ["text", "markdown"] {
         let printed = operator.moorline(&["diff", "HEAD~1..HEAD", "--format", format]).succeeds();
-        seen.push_str(&format!("$ moorline diff HEAD~1..HEAD --format {format}\n{}\n\n", operator.named(&printed, &names)));
+        seen.push_str(&format!(
+            "$ moorline diff HEAD~1..HEAD --format {format}\n{}\n\n",
+            operator.named(&printed, &names)
+        ));
     }
     let promoted = fs::read_to_string(operator.fleet.path().join("rings/production.yaml")).unwrap();
     operator.fleet.write("rings/production.yaml", promoted.replace(&operator.first, &after));
     let promotion = operator.fleet.commit(Signing::By(&operator.alice), "promote");
     let names = [("before", before.as_str()), ("after", after.as_str()), ("promotion", promotion.as_str())];
     let printed = operator.moorline(&["diff", "HEAD~1..HEAD", "--host", "bravo"]).succeeds();
-    seen.push_str(&format!("* the promotion itself\n\n$ moorline diff HEAD~1..HEAD --host bravo\n{}\n", operator.named(&printed, &names)));
+    seen.push_str(&format!(
+        "* the promotion itself\n\n$ moorline diff HEAD~1..HEAD --host bravo\n{}\n",
+        operator.named(&printed, &names)
+    ));
     golden::same_as_golden("tests/cli/diff/example.txt", &seen);
     let json = operator.moorline(&["diff", "HEAD~2..HEAD", "--format", "json"]).succeeds();
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -236,6 +242,9 @@ fn the_workflows_of_three_forges_can_be_read_and_their_commands_run() {
     }
     assert!(moorline >= 11, "only {moorline} commands were found");
     // The line that finds the revision in a ring file finds it.
-    let sed = operator.command("sed").args(["-n", r#"s/^commit: *"\{0,1\}\([0-9a-f]\{40\}\).*/\1/p"#, "rings/production.yaml"]).run();
+    let sed = operator
+        .command("sed")
+        .args(["-n", r#"s/^commit: *"\{0,1\}\([0-9a-f]\{40\}\).*/\1/p"#, "rings/production.yaml"])
+        .run();
     assert_eq!(sed.succeeds().trim(), operator.first);
 }

@@ -243,7 +243,10 @@ fn a_change_goes_from_canary_through_two_waves_of_production_and_a_halt_stops_th
     lab.converge();
     let moved = lab.images();
     let late = usize::from(moved[1] == "app:2") + 1;
-    lab.fleet.write("rings/production.yaml", longer.replace("sequence: 4", "sequence: 5\nhalt: errors in the first wave").replace("1h", "3s"));
+    lab.fleet.write(
+        "rings/production.yaml",
+        longer.replace("sequence: 4", "sequence: 5\nhalt: errors in the first wave").replace("1h", "3s"),
+    );
     sign(&lab.fleet, &lab.alice, "rings/production.yaml");
     lab.publish("halt");
     for _ in 0..3 {

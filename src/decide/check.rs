@@ -6,7 +6,7 @@ use crate::decide::check_secrets::is_sops_path;
 use crate::decide::fleet::{self, Mistake};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
-use crate::decide::trust::{self, SignerFiles, SignersFlaw};
+use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
 use crate::decide::{check_clear, check_secrets, compose};
 use crate::model::ring::Ring;
 use crate::model::tree::Tree;
@@ -147,8 +147,10 @@ fn check_seal(tree: &Tree, ring: &Ring, findings: &mut Findings) {
         at: SOME_TIME,
     };
     match seal::check(&offered, None) {
-        Ok(_) | Err(SealFlaw::Limited(..)) => {}
-        Err(flaw) => findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "signed"), flaw.to_string())),
+        Ok(_) | Err(SealFlaw::Signature(DetachedFlaw::Limited { .. })) => {}
+        Err(flaw) => {
+            findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "signed"), flaw.to_string()))
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::tree::File;
 use crate::model::Secret;
+use crate::model::tree::File;
 
 /// Everything the repository says about one host, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]

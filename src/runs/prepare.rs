@@ -14,9 +14,7 @@ use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
 use crate::decide::{compose, downgrade, fleet};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
-use crate::model::{
-    Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision,
-};
+use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
 use crate::runs::ring::{self, Deployed};
 use crate::world::{Plugin, World};
 

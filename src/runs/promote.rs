@@ -66,9 +66,12 @@ pub async fn examine(checkout: &Checkout, wish: &Wish<'_>) -> Result<Promotion, 
     };
     let path = checkout.path(&tip)?;
     if !path.contains(&revision) {
-        return Err(Fault::new(Code::RevisionNotAccepted, format!("revision {} is not on this branch", revision.short()))
-            .because(format!("it is not on the first-parent path from {}, so no host would accept it", tip.short()))
-            .at("nothing was written"));
+        return Err(Fault::new(
+            Code::RevisionNotAccepted,
+            format!("revision {} is not on this branch", revision.short()),
+        )
+        .because(format!("it is not on the first-parent path from {}, so no host would accept it", tip.short()))
+        .at("nothing was written"));
     }
     if revision == current {
         // Else a promotion would prove itself, as something that the ring has named before.

@@ -134,12 +134,7 @@ fn first(ledger: &Ledger, verified: &Verified) -> Revision {
 
 /// The files of a revision that must be accepted, also if it is older than what was verified in this run: then it must
 /// be on the same path, and not older than the first one.
-fn admit(
-    world: &impl World,
-    ledger: &Ledger,
-    verified: &Verified,
-    revision: &Revision,
-) -> Result<VerifiedTree, Fault> {
+fn admit(world: &impl World, ledger: &Ledger, verified: &Verified, revision: &Revision) -> Result<VerifiedTree, Fault> {
     if verified.accepts(revision) {
         return prepare::admit(world, verified, revision, ledger);
     }
@@ -157,7 +152,9 @@ pub fn unless_halted(world: &impl World, ledger: &Ledger, draft: &Draft) -> Resu
         .and_then(|verified| prepare::admit(world, &verified, &tip, ledger))
         .and_then(|tree| ring_at(world, &tree, &tip));
     match read {
-        Ok(Ring { name, halt: Some(reason), .. }) => Err(halted(&name, &reason, "it was halted during this run, which changed nothing after that")),
+        Ok(Ring { name, halt: Some(reason), .. }) => {
+            Err(halted(&name, &reason, "it was halted during this run, which changed nothing after that"))
+        }
         _ => Ok(()),
     }
 }

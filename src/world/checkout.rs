@@ -10,8 +10,8 @@ use git2::{FileMode, ObjectType, Oid, Repository, TreeWalkMode, TreeWalkResult};
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::ring::seal::NAMESPACE;
-use crate::model::tree::{File, Tree};
 use crate::model::Revision;
+use crate::model::tree::{File, Tree};
 use crate::world::child::{Child, Ended};
 use crate::world::{disk, person};
 
@@ -129,7 +129,9 @@ impl Checkout {
     ) -> Result<Revision, Fault> {
         let reference = format!("refs/heads/{branch}");
         if self.repository.find_reference(&reference).is_ok() {
-            return Err(unwritten(format!("there is a branch {branch} already")).hint(format!("git branch -D {branch}")));
+            return Err(
+                unwritten(format!("there is a branch {branch} already")).hint(format!("git branch -D {branch}"))
+            );
         }
         let failed = |error: git2::Error| unwritten("the commit cannot be written").because(error.message().to_owned());
         let base = self.commit_at(parent)?.tree().map_err(failed)?;
@@ -184,7 +186,8 @@ impl Checkout {
     }
 
     async fn own_key(&self, scratch: &Scratch) -> Result<PathBuf, Fault> {
-        let ended = self.git(["config", "--get", "--type=path", "user.signingKey"].map(OsString::from).to_vec()).await?;
+        let ended =
+            self.git(["config", "--get", "--type=path", "user.signingKey"].map(OsString::from).to_vec()).await?;
         let key = String::from_utf8_lossy(&ended.stdout).trim_end().to_owned();
         match key.strip_prefix("key::") {
             // git also takes the public key itself; ssh-keygen wants a file, and finds the other half in the agent.

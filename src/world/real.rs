@@ -18,7 +18,9 @@ use crate::decide::settings;
 use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
-use crate::model::{Action, DesiredStack, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, Step};
+use crate::model::{
+    Action, DesiredStack, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, Step,
+};
 use crate::world::docker::Engine;
 use crate::world::fetch::Fetch;
 use crate::world::journal::Journal;

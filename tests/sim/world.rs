@@ -20,8 +20,7 @@ use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
 use moorline::model::tree::File;
 use moorline::model::{
-    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings,
-    State, Step,
+    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, State, Step,
 };
 use moorline::runs::reconcile::reconcile;
 use moorline::world::{Fetched, Occasion, Plugin, World};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use moorline::decide::ring::seal::{self, NAMESPACE, Offered, SealFlaw};
+use moorline::decide::trust::DetachedFlaw;
 use moorline::model::ring::{Seal, SealedRing, WaitingFor};
 use moorline::model::{Report, Revision, RunEnd, State, Tree};
 
@@ -276,7 +277,12 @@ fn keys_of_a_ring_rotate_with_a_file_that_an_old_key_signs() {
 }
 
 /// One offer to a host, and its answer.
-fn offered(text: &str, signature: Option<&str>, signers: &str, memory: Option<&Seal>) -> Result<Option<Seal>, SealFlaw> {
+fn offered(
+    text: &str,
+    signature: Option<&str>,
+    signers: &str,
+    memory: Option<&Seal>,
+) -> Result<Option<Seal>, SealFlaw> {
     let file = |text: &str| moorline::model::File::plain(text);
     let tree: Tree = [("rings/canary.yaml".to_owned(), file(text))].into_iter().collect();
     let ring = moorline::decide::fleet::ring(&tree, "canary", "main").expect("a ring");
@@ -295,21 +301,30 @@ fn t1_the_wrong_key_namespace_ring_or_number_is_refused() {
     let refused = |signature: Option<&str>, signers: &str| offered(text, signature, signers, None).unwrap_err();
     assert_eq!(refused(None, &list), SealFlaw::Missing);
     let for_git = key.armoured("git", text.as_bytes());
-    assert!(matches!(refused(Some(&for_git), &list), SealFlaw::Signature(_)), "wrong namespace");
+    assert!(
+        matches!(refused(Some(&for_git), &list), SealFlaw::Signature(DetachedFlaw::Signature(_))),
+        "wrong namespace"
+    );
     let over_other = key.armoured(NAMESPACE, b"ring: canary\n");
-    assert!(matches!(refused(Some(&over_other), &list), SealFlaw::Signature(_)), "other bytes");
+    assert!(
+        matches!(refused(Some(&over_other), &list), SealFlaw::Signature(DetachedFlaw::Signature(_))),
+        "other bytes"
+    );
     let crlf = text.replace('\n', "\r\n");
     assert!(offered(&crlf, Some(&good), &list, None).is_err(), "the bytes of the blob count");
     let strange = Key::new(21).armoured(NAMESPACE, text.as_bytes());
-    assert!(matches!(refused(Some(&strange), &list), SealFlaw::Unknown(..)));
+    assert!(matches!(refused(Some(&strange), &list), SealFlaw::Signature(DetachedFlaw::Unknown(_))));
     let for_commits = key.line("operator@example.org");
-    assert!(matches!(refused(Some(&good), &for_commits), SealFlaw::Limited(..)), "may sign commits, and no ring");
+    assert!(
+        matches!(refused(Some(&good), &for_commits), SealFlaw::Signature(DetachedFlaw::Limited { .. })),
+        "may sign commits, and no ring"
+    );
     let other_ring = key.line("ring:production");
-    assert!(matches!(refused(Some(&good), &other_ring), SealFlaw::Limited(..)));
+    assert!(matches!(refused(Some(&good), &other_ring), SealFlaw::Signature(DetachedFlaw::Limited { .. })));
     let for_git_only = key.line("ring:canary namespaces=\"git\"");
-    assert!(matches!(refused(Some(&good), &for_git_only), SealFlaw::Limited(..)));
+    assert!(matches!(refused(Some(&good), &for_git_only), SealFlaw::Signature(DetachedFlaw::Limited { .. })));
     let expired = key.line("ring:canary valid-before=\"20250101\"");
-    assert!(matches!(refused(Some(&good), &expired), SealFlaw::Limited(..)));
+    assert!(matches!(refused(Some(&good), &expired), SealFlaw::Signature(DetachedFlaw::Limited { .. })));
 }
 
 #[test]

@@ -41,7 +41,8 @@ fn images_names_mounts_routes_and_files_are_named() {
         .replace("\"data:/data\"", "\"data:/data\", \"./conf:/conf:ro\"")
         .replace("  old: { image: \"old:1\" }\n", "  new: { image: \"new:1\" }\n");
     let host = "ring: canary\nvars: { DOMAIN: b.example.org, TOKEN_OF: hunter3 }\nstacks: [web]\n";
-    let after = tree(&[("stacks/web/compose.yaml", &compose), ("stacks/web/conf/x", "y"), ("hosts/alpha/host.yaml", host)]);
+    let after =
+        tree(&[("stacks/web/compose.yaml", &compose), ("stacks/web/conf/x", "y"), ("hosts/alpha/host.yaml", host)]);
     let found = shown(&tree(&[]), &after);
     assert_eq!(
         found,

@@ -7,7 +7,9 @@ pub fn promoted(text: &str, commit: &Revision, sequence: Option<u64>) -> Result<
     // Forty digits could be read as a number.
     let text = with_value(text, "commit", &format!("\"{commit}\"")).ok_or("it has no line `commit: REVISION`")?;
     match sequence {
-        Some(sequence) => with_value(&text, "sequence", &sequence.to_string()).ok_or("it has no line `sequence: NUMBER`"),
+        Some(sequence) => {
+            with_value(&text, "sequence", &sequence.to_string()).ok_or("it has no line `sequence: NUMBER`")
+        }
         None => Ok(text),
     }
 }

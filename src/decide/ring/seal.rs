@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use crate::decide::fault::Code;
-use crate::decide::trust::{AllowedSigners, Signature, SignatureFlaw, SignersFlaw, Verdict};
+use crate::decide::trust::{
+    AllowedSigners, DetachedFlaw, PublicKey, Signature, SignedBy, SignersFlaw, Times, Verdict, signer_of_detached,
+};
 use crate::model::ring::{Ring, Seal, SealedRing, Signing};
 
 /// What a ring file is signed for.
@@ -44,18 +46,15 @@ pub enum SealFlaw {
     /// It has no number.
     #[error("it has no `sequence`")]
     NoSequence,
-    /// The signature is no good.
-    #[error("its signature does not count: {0}")]
-    Signature(#[from] SignatureFlaw),
+    /// The signature is no good, or not by somebody who may sign this ring.
+    #[error(transparent)]
+    Signature(#[from] DetachedFlaw),
+    /// A certificate says too little about when its key came.
+    #[error("it is signed with a certificate; a ring needs a key that stands in signers/allowed_signers itself")]
+    Certificate,
     /// The list of signers cannot be read.
     #[error("signers/allowed_signers: {0}")]
     Signers(#[from] SignersFlaw),
-    /// Somebody else's key.
-    #[error("{0} may not sign this ring: no line of signers/allowed_signers has it as `{1}`")]
-    Unknown(String, String),
-    /// Listed, but limited.
-    #[error("{0} may not sign this ring: {1}")]
-    Limited(String, String),
     /// Listed too late.
     #[error("{0} was listed after the last signed file; one more file must be signed by a key from before")]
     TooNew(String),
@@ -106,16 +105,14 @@ pub fn check(offered: &Offered<'_>, memory: Option<&Seal>) -> Result<Option<Seal
         return Ok(memory.cloned());
     }
     let text = offered.signature.ok_or(SealFlaw::Missing)?;
-    let signature = Signature::parse(text)?;
-    signature.verify(NAMESPACE, offered.file)?;
-    let fingerprint = signature.key().fingerprint();
     let principal = format!("ring:{}", ring.name);
     let signers = AllowedSigners::parse(offered.signers)?;
-    match signers.judge_for(&principal, signature.key(), NAMESPACE, offered.at) {
-        Verdict::Allowed(_) => {}
-        Verdict::Limited(_, limit) => return Err(SealFlaw::Limited(fingerprint, limit.to_string())),
-        Verdict::Unknown => return Err(SealFlaw::Unknown(fingerprint, principal)),
+    let at = Times { stated: offered.at, before: offered.at };
+    let signer = signer_of_detached(text, offered.file, NAMESPACE, &principal, &signers, at)?;
+    if Signature::parse(text).is_ok_and(|signature| matches!(signature.by(), SignedBy::Certificate(_))) {
+        return Err(SealFlaw::Certificate);
     }
+    let fingerprint = signer.fingerprint;
     if memory.is_some_and(|memory| !memory.keys.contains(&fingerprint)) {
         return Err(SealFlaw::TooNew(fingerprint));
     }
@@ -136,13 +133,16 @@ pub fn check(offered: &Offered<'_>, memory: Option<&Seal>) -> Result<Option<Seal
         return Ok(None);
     }
     let mut seal = memory.cloned().unwrap_or_default();
-    seal.keys = keys(&signers, &principal, offered.at);
+    seal.keys = keys(&signers, &principal, at);
     seal.rings.insert(ring.name.clone(), SealedRing { sequence, digest });
     Ok(Some(seal))
 }
 
 /// The keys that may sign a ring.
-fn keys(signers: &AllowedSigners, principal: &str, at: i64) -> BTreeSet<String> {
-    let may = |key| matches!(signers.judge_for(principal, key, NAMESPACE, at), Verdict::Allowed(_));
+fn keys(signers: &AllowedSigners, principal: &str, at: Times) -> BTreeSet<String> {
+    let may = |key: &PublicKey| {
+        let by = SignedBy::Key(key.clone());
+        matches!(signers.judge_for(principal, &by, NAMESPACE, at), Verdict::Allowed(_))
+    };
     signers.entries().iter().filter(|entry| may(&entry.key)).map(|entry| entry.key.fingerprint()).collect()
 }

@@ -87,6 +87,7 @@ fn as_text(draft: &Draft) -> String {
 fn as_json(draft: &Draft) -> serde_json::Value {
     json!({
         "host": draft.host, "ring": draft.ring, "tip": draft.tip, "revision": draft.revision,
+        "waiting": draft.waiting,
         "steps": draft.plan.steps, "notes": draft.notes,
     })
 }

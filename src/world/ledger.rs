@@ -90,6 +90,8 @@ pub fn set_anchor(state: &Path, anchor: Anchor) -> Result<(), Fault> {
     change(state, |standing| {
         standing.anchor = Some(anchor);
         standing.settled = None;
+        // Who may sign rings is believed anew as well: the way back when every key of a ring is lost.
+        standing.seal = None;
     })
 }
 

@@ -161,7 +161,7 @@ fn ledger() -> Ledger {
         ring: "canary".into(),
         stacks: vec!["web".into()],
         notes: vec!["a note".into()],
-        expect_change_within: Some(std::time::Duration::from_secs(2_592_000)),
+        expect_change_within: Some(Duration::from_secs(2_592_000)),
         opened: vec![opened()],
         agent: "0.1.0".into(),
         plugin: "2.40.3 1 1.1".into(),

@@ -10,7 +10,7 @@ export MOORLINE_LAB
 # nextest keeps its records here wherever the target directory is.
 junit := target/nextest/ci/junit.xml
 # The tests that need no engine, and no root.
-fast := not binary(/^(real_.*|lab_selftest)$$/) | test(/^(git|push)::/)
+fast := not binary(/^(real_.*|lab_selftest|hostile_mutants)$$/) | test(/^(git|push)::/)
 
 # Compiling is done by whoever you are, running the tests by root.
 ifneq ($(shell id -u),0)

@@ -7,7 +7,7 @@ use crate::decide::fleet::{self, Mistake};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{check_clear, check_secrets, compose};
+use crate::decide::{check_clear, check_secrets, compose, yaml};
 use crate::model::ring::Ring;
 use crate::model::tree::Tree;
 
@@ -158,12 +158,10 @@ fn check_seal(tree: &Tree, ring: &Ring, findings: &mut Findings) {
 fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
     let path = format!("stacks/{stack}/compose.yaml");
     let Some(Ok(text)) = tree.get(&path).map(|file| file.text()) else { return };
-    let mut value = match serde_yaml::from_str::<serde_yaml::Value>(text) {
+    let value = match yaml::read::<Json>(text) {
         Ok(value) => value,
-        Err(error) => return findings.mistakes.push(fleet::yaml_mistake(&path, &error)),
+        Err(flaw) => return findings.mistakes.push(fleet::yaml_mistake(&path, flaw)),
     };
-    // `<<: *common` may bring the image. Where it cannot be followed, Compose says so in `plan`.
-    let _ = value.apply_merge();
     let floating_allowed = value
         .get("x-moorline")
         .and_then(|extension| extension.get("images")?.as_str())
@@ -172,14 +170,13 @@ fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
     if let Err(text) = compose::Extension::read(&extension).and_then(|extension| extension.refusal()) {
         findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "x-moorline:"), text));
     }
-    let services = value.get("services").and_then(serde_yaml::Value::as_mapping);
-    if services.is_none_or(serde_yaml::Mapping::is_empty) {
+    let services = value.get("services").and_then(Json::as_object);
+    if services.is_none_or(serde_json::Map::is_empty) {
         findings.mistakes.push(Mistake::new(&path, "there are no services"));
     }
     for (name, service) in services.into_iter().flatten() {
-        let name = name.as_str().unwrap_or_default();
-        let from_elsewhere = ["extends", "<<"].iter().any(|key| service.get(key).is_some());
-        match service.get("image").and_then(serde_yaml::Value::as_str) {
+        let from_elsewhere = service.get("extends").is_some();
+        match service.get("image").and_then(Json::as_str) {
             None if from_elsewhere => {}
             None => {
                 let text = format!("service `{name}` has no image; hosts pull, they do not build");
@@ -207,15 +204,15 @@ fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
 }
 
 /// `x-moorline` of a Compose file or a service, unless it is only known after interpolation.
-fn extension_of(value: &serde_yaml::Value) -> Json {
-    let extension = value.get("x-moorline").and_then(|extension| serde_json::to_value(extension).ok());
+fn extension_of(value: &Json) -> Json {
+    let extension = value.get("x-moorline").cloned();
     extension.filter(|extension| !extension.to_string().contains('$')).unwrap_or(json!({}))
 }
 
-fn labels_of(service: &serde_yaml::Value) -> Vec<&str> {
+fn labels_of(service: &Json) -> Vec<&str> {
     match service.get("labels") {
-        Some(serde_yaml::Value::Mapping(labels)) => labels.keys().filter_map(serde_yaml::Value::as_str).collect(),
-        Some(serde_yaml::Value::Sequence(labels)) => labels.iter().filter_map(serde_yaml::Value::as_str).collect(),
+        Some(Json::Object(labels)) => labels.keys().map(String::as_str).collect(),
+        Some(Json::Array(labels)) => labels.iter().filter_map(Json::as_str).collect(),
         _ => Vec::new(),
     }
 }

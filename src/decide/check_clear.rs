@@ -2,11 +2,12 @@
 //!
 //! Names kind and place, never the value. It cannot find everything; it finds what people paste.
 
-use serde_yaml::Value;
+use serde_json::Value;
 
 use crate::decide::check::Findings;
 use crate::decide::check_secrets::is_sops_path;
 use crate::decide::fleet::Mistake;
+use crate::decide::yaml;
 use crate::model::tree::Tree;
 
 /// What a token is made of behind its prefix, and how much of it there must be. A prefix alone is documentation.
@@ -145,7 +146,7 @@ fn holds(line: &str, (prefix, least, is_part, _): &Token) -> bool {
 /// Names with their values, wherever they stand in a YAML file: `NAME: value`, or `NAME=value` in a list.
 fn in_yaml(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    if let Ok(value) = serde_yaml::from_str::<Value>(text) {
+    if let Ok(value) = yaml::read::<Value>(text) {
         collect(&value, &mut found);
     }
     found
@@ -153,16 +154,16 @@ fn in_yaml(text: &str) -> Vec<(String, String)> {
 
 fn collect(value: &Value, found: &mut Vec<(String, String)>) {
     match value {
-        Value::Mapping(entries) => {
+        Value::Object(entries) => {
             for (key, value) in entries {
-                match (key.as_str(), value) {
-                    (Some(name), Value::String(text)) => found.push((name.to_owned(), text.clone())),
-                    (Some(name), Value::Number(number)) => found.push((name.to_owned(), number.to_string())),
-                    (_, nested) => collect(nested, found),
+                match value {
+                    Value::String(text) => found.push((key.clone(), text.clone())),
+                    Value::Number(number) => found.push((key.clone(), number.to_string())),
+                    nested => collect(nested, found),
                 }
             }
         }
-        Value::Sequence(items) => {
+        Value::Array(items) => {
             for item in items {
                 match item {
                     Value::String(text) => found.extend(assignment(text)),

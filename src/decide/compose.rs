@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::decide::{schedule, taint};
+use crate::decide::{schedule, taint, yaml};
 use crate::model::Model;
 
 /// The file that moorline adds to a stack's directory.
@@ -23,16 +23,17 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
 /// Why the output of Compose cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("compose printed a model that cannot be read")]
-pub struct ModelError(#[from] serde_yaml::Error);
+pub struct ModelError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Reads what `config` prints. Compose worked in `staging`; the paths in the model are those of `directory`.
 ///
 /// In YAML, because the JSON form leaves out `x-moorline` below a service (seen with 2.40.3). It is Compose's own
 /// output, in one plain style, and not a file of a user.
-pub fn read_model(yaml: &[u8], staging: &str, directory: &str) -> Result<Model, ModelError> {
-    let mut value: Json = serde_yaml::from_slice(yaml)?;
+pub fn read_model(output: &[u8], staging: &str, directory: &str) -> Result<Model, ModelError> {
+    let text = std::str::from_utf8(output).map_err(|error| ModelError(error.into()))?;
+    let mut value: Json = yaml::read_output(text).map_err(|flaw| ModelError(flaw.into()))?;
     as_applied(&mut value, staging, directory);
-    Ok(Model::deserialize(value).map_err(<serde_yaml::Error as serde::de::Error>::custom)?)
+    Model::deserialize(value).map_err(|error| ModelError(error.into()))
 }
 
 /// Compose doubles every `$` of its output, so that the output could be an input again.

@@ -5,10 +5,9 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 use crate::decide::fault::{Code, Fault};
+use crate::decide::yaml::{self, LARGEST};
 use crate::model::tree::{File, Tree};
 
-/// Our own files are small; anything larger is a mistake or an attack (TRUST.md 3.5).
-const LARGEST: usize = 64 * 1024;
 /// Something in the repository that must be changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
@@ -16,6 +15,8 @@ pub struct Mistake {
     pub path: String,
     /// The line, from 1, where one can be named.
     pub line: Option<usize>,
+    /// The column in that line, from 1, where a reader names it.
+    pub column: Option<usize>,
     /// What is wrong, and what to do.
     pub text: String,
 }
@@ -23,35 +24,36 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake in a file as a whole.
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), line: None, text: text.into() }
+        Self::at(path, None, text)
     }
 
     /// A mistake at a line.
     pub fn at(path: impl Into<String>, line: Option<usize>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), line, text: text.into() }
+        Self { path: path.into(), line, column: None, text: text.into() }
     }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.text),
-            None => write!(f, "{}: {}", self.path, self.text),
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, "{}:{line}:{column}: {}", self.path, self.text),
+            (Some(line), None) => write!(f, "{}:{line}: {}", self.path, self.text),
+            (None, _) => write!(f, "{}: {}", self.path, self.text),
         }
     }
 }
 
 /// Reads one of our own files, or says where it is wrong.
-pub fn yaml<T: DeserializeOwned>(tree: &Tree, path: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
+pub fn read_yaml<T: DeserializeOwned>(tree: &Tree, path: &str, mistakes: &mut Vec<Mistake>) -> Option<T> {
     let Some(file) = tree.get(path) else {
         mistakes.push(Mistake::new(path, "this file is missing"));
         return None;
     };
     let text = text_of(file, path, mistakes)?;
-    match serde_yaml::from_str(text) {
+    match yaml::read(text) {
         Ok(value) => Some(value),
-        Err(error) => {
-            mistakes.push(yaml_mistake(path, &error));
+        Err(flaw) => {
+            mistakes.push(yaml_mistake(path, flaw));
             None
         }
     }
@@ -73,13 +75,10 @@ pub fn text_of<'a>(file: &'a File, path: &str, mistakes: &mut Vec<Mistake>) -> O
     }
 }
 
-/// What a YAML reader has to say, with our own words for the place.
-pub fn yaml_mistake(path: &str, error: &serde_yaml::Error) -> Mistake {
-    let line = error.location().map(|location| location.line());
-    let message = error.to_string();
-    // The library adds the place to its message; ours stands in front.
-    let text = message.split(" at line ").next().unwrap_or(&message).to_owned();
-    Mistake::at(path, line, text)
+/// A flaw of a YAML file as a mistake of the repository.
+pub fn yaml_mistake(path: &str, flaw: yaml::Flaw) -> Mistake {
+    let (line, column) = flaw.place.unzip();
+    Mistake { path: path.to_owned(), line, column, text: flaw.text }
 }
 
 /// The first line that holds `word` as a whole word and is not a comment.

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod check_clear;
 pub mod check_secrets;
+pub mod closure;
 pub mod compose;
 pub mod copies;
 pub mod delivery;
@@ -30,3 +31,4 @@ pub mod settings;
 pub mod sops;
 pub mod taint;
 pub mod trust;
+pub mod yaml;

@@ -107,6 +107,16 @@ impl Child {
         self
     }
 
+    /// Bounds it, and each process that it starts, by options of `prlimit`. They come before the program's own arguments,
+    /// wherever those were added.
+    #[must_use]
+    pub fn within(mut self, bounds: &[&str]) -> Self {
+        let program = std::mem::replace(&mut self.program, "prlimit".into());
+        let bounds = bounds.iter().map(OsString::from).chain(["--".into(), program]);
+        self.arguments.splice(0..0, bounds);
+        self
+    }
+
     /// Sets the working directory.
     #[must_use]
     pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {

@@ -27,6 +27,9 @@ const PLACES: &[&str] = &[
 const OLDEST: (u32, u32) = (2, 32);
 /// For questions that touch no container.
 const QUESTION: Duration = Duration::from_secs(60);
+/// What it may spend on a question. An ordinary stack needs less than 256 MiB; a bomb of YAML that got past our own limits
+/// ends here after three seconds of processor time. `--data` and not `--as`: a Go program reserves much and uses little.
+const BOUNDS: [&str; 3] = ["--data=536870912", "--cpu=60", "--core=0"];
 /// On top of the grace periods of all containers that a call may stop.
 const WORK: Duration = Duration::from_secs(300);
 /// Docker's own default grace period.
@@ -121,7 +124,7 @@ fn stage(staging: &Path, files: &BTreeMap<String, File>) -> std::io::Result<()> 
 }
 
 async fn resolve(settings: &Settings, inputs: &Inputs, staging: &Path) -> Result<Model, Fault> {
-    let child = command(settings, QUESTION)?.args(["config"]).directory(staging);
+    let child = command(settings, QUESTION)?.within(&BOUNDS).args(["config"]).directory(staging);
     let ended = child.run().await.map_err(|error| refused(inputs).caused_by(&error))?;
     // Compose only warns about a variable that is not set and goes on with nothing: a site without a password.
     let unset: Vec<String> = ended.stderr.lines().filter_map(unset_variable).collect();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::decide::fleet::{self, SHARED_SECTION};
-use crate::decide::{difference, dotenv};
+use crate::decide::{difference, dotenv, yaml};
 use crate::model::host::{HostSpec, Sealed, StackSource};
 use crate::model::{Revision, Tree};
 
@@ -154,10 +154,7 @@ impl Project {
             let names = secrets.get(section).into_iter().flatten();
             environment.extend(names.map(|name| (name.clone(), format!("(secret {name})"))));
         }
-        let mut value = serde_yaml::from_str::<serde_yaml::Value>(text("compose.yaml")).unwrap_or_default();
-        // Where a merge cannot be followed, Compose says so in `plan`.
-        let _ = value.apply_merge();
-        let mut value: Json = serde_json::to_value(value).unwrap_or_default();
+        let mut value: Json = yaml::read(text("compose.yaml")).unwrap_or_default();
         interpolate::fill(&mut value, &environment);
         Self(value)
     }
@@ -295,7 +292,7 @@ fn items(value: &Json) -> BTreeSet<String> {
 
 /// The sealed values by section and name. Equal ones are equal; different ones need not be.
 fn sealed_values(sealed: Option<&Sealed>) -> BTreeMap<String, BTreeMap<String, Json>> {
-    let file = sealed.and_then(|sealed| serde_yaml::from_slice::<Json>(&sealed.bytes).ok()).unwrap_or_default();
+    let file = sealed.and_then(|sealed| yaml::read::<Json>(str::from_utf8(&sealed.bytes).ok()?).ok()).unwrap_or_default();
     let section = |(name, values): (&String, &Json)| {
         let values = values.as_object().into_iter().flatten().filter(|(name, _)| dotenv::is_name(name));
         (name.clone(), values.map(|(name, value)| (name.clone(), value.clone())).collect())

@@ -10,7 +10,7 @@ use self::secrets::{check_monitors, check_sections, read_sealed, secret_names};
 use self::stacks::{check_variables, read_stacks};
 use crate::decide::{dotenv, schedule};
 pub use crate::decide::mistake::{Mistake, line_of, spec_invalid, yaml_mistake};
-use crate::decide::mistake::{meant, yaml};
+use crate::decide::mistake::{meant, read_yaml};
 use crate::decide::promotion::Rules;
 use crate::model::host::{HostSpec, Monitors};
 use crate::model::tree::Tree;
@@ -84,7 +84,7 @@ pub fn hosts(tree: &Tree) -> Vec<String> {
 /// The mistakes that are not about one host: the schema version, and the signers.
 pub fn repository_mistakes(tree: &Tree) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    let Some(file) = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes) else { return mistakes };
+    let Some(file) = read_yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes) else { return mistakes };
     if file.version != 1 {
         let text = format!("version {} is not known to this version of moorline, which knows 1", file.version);
         mistakes.push(Mistake::at("moorline.yaml", line_of(tree, "moorline.yaml", "version"), text));
@@ -98,14 +98,14 @@ pub fn repository_mistakes(tree: &Tree) -> Vec<Mistake> {
 
 /// How often the operators expect the tip to move, if they said so in a way that can be read.
 pub fn expected_change(tree: &Tree) -> Option<Duration> {
-    let file = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut Vec::new())?;
+    let file = read_yaml::<RepositoryFile>(tree, "moorline.yaml", &mut Vec::new())?;
     schedule::parse_duration(&file.trust.expect_change_within?).ok()
 }
 
 /// The rules of promotions in `moorline.yaml`; none when it has none.
 pub fn promotion(tree: &Tree) -> Result<Option<Rules>, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let file = yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes);
+    let file = read_yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes);
     match file.and_then(|file| file.promotion) {
         Some(file) => promotion::rules(tree, file).map(Some),
         None if mistakes.is_empty() => Ok(None),
@@ -121,7 +121,7 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
         mistakes.push(unknown_host(tree, host, path));
         return Err(mistakes);
     }
-    let Some(file) = yaml::<HostFile>(tree, &path, &mut mistakes) else {
+    let Some(file) = read_yaml::<HostFile>(tree, &path, &mut mistakes) else {
         return Err(mistakes);
     };
     let vars = read_vars(tree, &path, &file.vars, &mut mistakes);
@@ -154,7 +154,7 @@ pub fn ring_of(tree: &Tree, host: &str) -> Result<String, Vec<Mistake>> {
     if tree.get(&path).is_none() {
         return Err(vec![unknown_host(tree, host, path)]);
     }
-    yaml::<HostFile>(tree, &path, &mut mistakes).map(|file| file.ring).ok_or(mistakes)
+    read_yaml::<HostFile>(tree, &path, &mut mistakes).map(|file| file.ring).ok_or(mistakes)
 }
 
 /// The hosts of a ring. A host whose file cannot be read is in none.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::civil::{Time, Weekday};
 use serde::Deserialize;
 
-use crate::decide::mistake::{Mistake, line_of, meant, yaml};
+use crate::decide::mistake::{Mistake, line_of, meant, read_yaml};
 use crate::decide::ring::freeze;
 use crate::decide::schedule;
 use crate::model::Revision;
@@ -78,7 +78,7 @@ pub fn ring(tree: &Tree, ring: &str, branch: &str) -> Result<Ring, Vec<Mistake>>
         let names: Vec<&str> = tree.below("rings").filter_map(|(name, _)| name.strip_suffix(".yaml")).collect();
         return Err(vec![Mistake::new(path, format!("there is no such ring{}", meant(ring, &names)))]);
     }
-    let Some(file) = yaml::<RingFile>(tree, &path, &mut mistakes) else {
+    let Some(file) = read_yaml::<RingFile>(tree, &path, &mut mistakes) else {
         return Err(mistakes);
     };
     let line = |word: &str| line_of(tree, &path, word);

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value as Json;
+
 use super::{REGISTRIES_SECTION, SHARED_SECTION};
 use crate::decide::mistake::{Mistake, line_in, line_of, meant, text_of, yaml_mistake};
-use crate::decide::{compose, dotenv};
+use crate::decide::{closure, compose, dotenv, yaml};
 use crate::model::host::{Sealed, StackSource};
 use crate::model::tree::{File, Tree};
 
@@ -42,10 +44,11 @@ fn check_stack(name: &str, files: &BTreeMap<String, File>, mistakes: &mut Vec<Mi
         mistakes.push(Mistake::new(format!("stacks/{name}/{taken}"), "this name is taken by moorline"));
     }
     if let Some(text) = text_of(&files["compose.yaml"], &path, mistakes)
-        && let Err(error) = serde_yaml::from_str::<serde_yaml::Value>(text)
+        && let Err(flaw) = yaml::read::<Json>(text)
     {
-        mistakes.push(yaml_mistake(&path, &error));
+        mistakes.push(yaml_mistake(&path, flaw));
     }
+    closure::check(name, files, mistakes);
 }
 
 pub(super) fn check_variables(
@@ -91,14 +94,13 @@ pub(super) fn check_variables(
 
 /// Secrets and configs whose content is a variable: the place, and the variable.
 fn environment_sources(text: &str) -> Vec<(String, String)> {
-    let value: serde_yaml::Value = serde_yaml::from_str(text).unwrap_or_default();
+    let value: Json = yaml::read(text).unwrap_or_default();
     let mut found = Vec::new();
     for kind in ["secrets", "configs"] {
-        let definitions = value.get(kind).and_then(serde_yaml::Value::as_mapping).into_iter().flatten();
+        let definitions = value.get(kind).and_then(Json::as_object).into_iter().flatten();
         for (name, definition) in definitions {
-            let variable = definition.get("environment").and_then(serde_yaml::Value::as_str);
-            if let (Some(name), Some(variable)) = (name.as_str(), variable.filter(|variable| dotenv::is_name(variable)))
-            {
+            let variable = definition.get("environment").and_then(Json::as_str);
+            if let Some(variable) = variable.filter(|variable| dotenv::is_name(variable)) {
                 found.push((format!("{kind}.{name}"), variable.to_owned()));
             }
         }

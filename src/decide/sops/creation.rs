@@ -4,10 +4,11 @@
 //! replace what stands beside them. Reads age recipients only; says so where it cannot read a rule, and does not guess.
 
 use regex::Regex;
-use serde_yaml::Value;
+use serde_json::Value;
 
 use super::go_regex;
 use super::limits::MAX_DEPTH;
+use crate::decide::yaml;
 
 /// The creation rules of a `.sops.yaml`.
 #[derive(Debug)]
@@ -34,10 +35,10 @@ pub enum SealFor<'r> {
 impl CreationRules {
     /// Reads the file. `None` if it is no YAML or its rules are no list.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let file: Value = serde_yaml::from_slice(bytes).ok()?;
+        let file: Value = yaml::read(std::str::from_utf8(bytes).ok()?).ok()?;
         let rules = match file.get("creation_rules") {
             None | Some(Value::Null) => &Vec::new(),
-            Some(rules) => rules.as_sequence()?,
+            Some(rules) => rules.as_array()?,
         };
         let read = |(index, rule): (usize, &Value)| {
             CreationRule::read(rule).map_err(|problem| format!("rule {} of .sops.yaml: {problem}", index + 1))
@@ -62,7 +63,7 @@ impl CreationRules {
 
 impl CreationRule {
     fn read(rule: &Value) -> Result<Self, String> {
-        if !rule.is_mapping() {
+        if !rule.is_object() {
             return Err("it is not a mapping".into());
         }
         let path = match rule.get("path_regex") {
@@ -74,8 +75,8 @@ impl CreationRule {
         let mut recipients = Vec::new();
         match rule.get("key_groups") {
             None | Some(Value::Null) => collect(rule, &mut recipients, 0)?,
-            Some(Value::Sequence(groups)) if groups.is_empty() => collect(rule, &mut recipients, 0)?,
-            Some(Value::Sequence(groups)) => {
+            Some(Value::Array(groups)) if groups.is_empty() => collect(rule, &mut recipients, 0)?,
+            Some(Value::Array(groups)) => {
                 for group in groups {
                     collect(group, &mut recipients, 0)?;
                 }
@@ -100,7 +101,7 @@ fn collect(holder: &Value, recipients: &mut Vec<String>, depth: usize) -> Result
     let listed: Vec<&str> = match holder.get("age") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => text.split(',').collect(),
-        Some(Value::Sequence(items)) => {
+        Some(Value::Array(items)) => {
             let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
             texts.ok_or("`age` holds something that is not a text")?
         }
@@ -111,7 +112,7 @@ fn collect(holder: &Value, recipients: &mut Vec<String>, depth: usize) -> Result
             recipients.push(recipient.to_owned());
         }
     }
-    for group in holder.get("merge").and_then(Value::as_sequence).into_iter().flatten() {
+    for group in holder.get("merge").and_then(Value::as_array).into_iter().flatten() {
         collect(group, recipients, depth + 1)?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::show;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::fleet;
 use crate::decide::sops::{self, Format, Identities};
-use crate::world::disk;
+use crate::world::{disk, git};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -29,6 +29,11 @@ enum InternalVerb {
         /// The sealed file
         file: PathBuf,
     },
+    /// Answer the keeper's questions about the objects of a repository, within limits
+    Objects {
+        /// The bare repository
+        repository: PathBuf,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -40,7 +45,18 @@ enum FormatName {
 }
 
 pub fn internals(arguments: &Arguments) -> Result<u8, Fault> {
-    let InternalVerb::SopsDecrypt { format, key, file } = &arguments.verb;
+    match &arguments.verb {
+        InternalVerb::SopsDecrypt { format, key, file } => sops_decrypt(*format, key, file),
+        InternalVerb::Objects { repository } => {
+            let served = git::serve(repository);
+            served.map(|()| 0).map_err(|error| {
+                Fault::new(Code::RepositoryDamaged, "nobody listens to what is read").caused_by(&error)
+            })
+        }
+    }
+}
+
+fn sops_decrypt(format: FormatName, key: &PathBuf, file: &PathBuf) -> Result<u8, Fault> {
     let format = match format {
         FormatName::Yaml => Format::Yaml,
         FormatName::Json => Format::Json,

@@ -55,6 +55,7 @@ codes! {
     StateUnwritable, "state-unwritable", NextRun, 1, "state could not be written: disk full, read-only, or not permitted";
     FetchFailed, "fetch-failed", NextRun, 1, "the git server could not be asked";
     FetchRefused, "fetch-refused", Person, 1, "the git server refused the key or token, or showed another host key";
+    ResourceLimit, "resource-limit", Person, 1, "a fetch, or reading what was fetched, needs more memory, time or space than it may have";
     RepositoryMissing, "repository-missing", NextRun, 1, "the courier has not fetched the repository yet";
     RepositoryDamaged, "repository-damaged", NextRun, 1, "an object of the clone is missing or damaged; the courier fetches a new one";
     CommitUnsigned, "commit-unsigned", Person, 13, "a commit has no signature";

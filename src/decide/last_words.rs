@@ -67,7 +67,7 @@ const TABLE: &[(Meaning, &[&str])] = &[
             "cpu time limit",
         ],
     ),
-    (Meaning::ContentRefused, &["fsck error", "mismatched algorithms", "in fsck"]),
+    (Meaning::ContentRefused, &["fsck error", "mismatched algorithms", "in fsck", "maximum allowed tree depth"]),
     (
         Meaning::RepositoryUnknown,
         &[

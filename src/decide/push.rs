@@ -1,7 +1,9 @@
 //! What Uptime Kuma is told. A push URL is a secret: whoever knows it can say that all is well.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::decide::fault::Fault;
 use crate::model::report::RunEnd;
 use crate::model::{Report, Secret};
 
@@ -60,6 +62,19 @@ pub fn after_run(report: &Report, url: Secret<String>) -> Message {
         status,
         text: shorten(&report.summary),
         ping_ms: u64::try_from(report.ended.duration_since(report.began).as_millis()).ok(),
+    }
+}
+
+/// What to tell the `reconcile` monitor when a fetch failed and only a person can end that. The keeper goes on with what
+/// was fetched before, and would say for ever that all is well.
+pub fn after_fetch(fault: &Fault, now: Timestamp, url: Secret<String>) -> Message {
+    Message {
+        id: format!("{}-courier", now.strftime("%Y%m%dT%H%M%S%.3fZ")),
+        monitor: "reconcile".into(),
+        url,
+        status: Status::Down,
+        text: shorten(&format!("fetch: {}: {}", fault.code.name(), fault.sentence)),
+        ping_ms: None,
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::decide::event::Event;
-use crate::decide::fault::Fault;
-use crate::decide::push::Message;
+use crate::decide::fault::{Fault, Mover};
+use crate::decide::push::{self, Message};
 use crate::decide::schedule::{Attempts, Share, backoff, next_on_grid};
 use crate::world::{Fetched, World};
 
@@ -73,6 +73,7 @@ async fn fetch_again_and_again(world: &impl World) {
             }
             Err(fault) => {
                 if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) {
+                    alert(world, &fault);
                     world.say(Event::FetchFailed { fault: Box::new(fault) });
                 }
                 backoff(attempts.failures(), share)
@@ -96,6 +97,15 @@ async fn serve_again_and_again(world: &impl World) {
                 world.wait(backoff(attempts.failures(), share)).await;
             }
         }
+    }
+}
+
+/// Tells the monitor of a fault that no later fetch can mend, as often as the journal is told.
+fn alert(world: &impl World, fault: &Fault) {
+    let Some(url) = world.push_url("reconcile").filter(|_| fault.code.mover() == Mover::Person) else { return };
+    let message = push::after_fetch(fault, world.now(), url);
+    if let Err(fault) = world.post(&message) {
+        world.say(Event::PushFailed { monitor: message.monitor, fault: Box::new(fault) });
     }
 }
 

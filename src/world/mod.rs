@@ -22,6 +22,7 @@ pub mod checkout;
 pub mod child;
 pub mod clock;
 pub mod compose;
+pub mod dialogue;
 pub mod disk;
 pub mod docker;
 pub mod examine;

@@ -28,7 +28,7 @@ use crate::world::lock::{self, Lock};
 use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
-    Fetched, Occasion, Plugin, World, clock, compose, disk, fetch, generations, git, key, kuma, ledger, memory, page, refs,
+    Fetched, Occasion, Plugin, World, clock, compose, disk, generations, git, key, kuma, ledger, memory, page, refs,
     secret_key, stack, stop, systemd,
 };
 
@@ -234,13 +234,7 @@ impl World for Real {
     }
 
     fn history(&self, tip: &Revision, until: Option<&Revision>) -> Result<History, Fault> {
-        let history = git::Database::open(&self.settings.repository())?.history(tip, until);
-        history.inspect_err(|fault| {
-            if fault.code == Code::RepositoryDamaged {
-                // If it cannot be said, the courier finds out when it starts the next time.
-                let _ = fetch::report_damage(&self.settings.repository());
-            }
-        })
+        git::Database::open(&self.settings.repository())?.history(tip, until)
     }
 
     fn objects(&self) -> Result<impl Objects<Error = Fault>, Fault> {

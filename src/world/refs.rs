@@ -25,28 +25,34 @@ pub fn heads(repository: &Path) -> PathBuf {
 
 /// The revision that a branch points to; none when the branch or the whole repository is not there yet.
 pub fn tip(repository: &Path, branch: &str) -> Result<Option<Revision>, Fault> {
-    let damaged = |cause: String| {
-        Fault::new(Code::RepositoryDamaged, format!("the tip of {branch} in {} cannot be read", repository.display()))
-            .because(cause)
-    };
     if !is_branch(branch) {
-        return Err(damaged("the branch has an impossible name".into()));
+        return Err(damaged(repository, branch, "the branch has an impossible name".into()));
     }
-    let loose = read(&heads(repository).join(branch), LONGEST_REF).map_err(|error| damaged(error.to_string()))?;
+    read(repository, &format!("refs/heads/{branch}"))
+}
+
+/// The revision that a ref points to, by its whole name.
+pub fn read(repository: &Path, name: &str) -> Result<Option<Revision>, Fault> {
+    let damaged = |cause: String| damaged(repository, name.trim_start_matches("refs/heads/"), cause);
+    let loose = text(&repository.join(name), LONGEST_REF).map_err(|error| damaged(error.to_string()))?;
     let name = match loose {
         Some(text) => Some(text),
-        None => read(&repository.join("packed-refs"), LONGEST_PACKED)
+        None => text(&repository.join("packed-refs"), LONGEST_PACKED)
             .map_err(|error| damaged(error.to_string()))?
-            .and_then(|packed| packed_ref(&packed, branch)),
+            .and_then(|packed| packed_ref(&packed, name)),
     };
     // Anything but a whole object name is refused, symbolic refs too: git never writes one for a branch.
     name.map(|name| name.trim_end_matches('\n').parse::<Revision>().map_err(|error| damaged(error.to_string())))
         .transpose()
 }
 
-/// The line `<id> refs/heads/<branch>` of packed-refs.
-fn packed_ref(packed: &str, branch: &str) -> Option<String> {
-    let wanted = format!("refs/heads/{branch}");
+fn damaged(repository: &Path, name: &str, cause: String) -> Fault {
+    Fault::new(Code::RepositoryDamaged, format!("the tip of {name} in {} cannot be read", repository.display()))
+        .because(cause)
+}
+
+/// The line `<id> <name>` of packed-refs.
+fn packed_ref(packed: &str, wanted: &str) -> Option<String> {
     packed
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -56,7 +62,7 @@ fn packed_ref(packed: &str, branch: &str) -> Option<String> {
 
 /// A whole text file, if it is there. A directory in its place counts as not there: the branch was once called
 /// `main/something`.
-fn read(path: &Path, longest: u64) -> std::io::Result<Option<String>> {
+fn text(path: &Path, longest: u64) -> std::io::Result<Option<String>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// What git and everything it starts may use, each process for itself. A pack of 16 KiB can ask for 2 GiB of memory
 /// and half a minute of processor time; these bounds turn that into an error.
-const BOUNDS: [&str; 4] = ["--as=1073741824", "--cpu=120", "--fsize=268435456", "--core=0"];
+const BOUNDS: [&str; 4] = ["--as=536870912", "--cpu=60", "--fsize=268435456", "--core=0"];
 
 /// Settings that stand above every file of configuration.
 const CONFIGURATION: &[&str] = &[
@@ -52,7 +52,7 @@ const CONFIGURATION: &[&str] = &[
     // Within the bound on memory: large blobs are refused later anyway, so they need not be held whole.
     "core.bigFileThreshold=2m",
     "core.packedGitWindowSize=16m",
-    "core.packedGitLimit=256m",
+    "core.packedGitLimit=128m",
     "core.deltaBaseCacheLimit=32m",
     "pack.threads=1",
     "pack.windowMemory=64m",
@@ -204,6 +204,9 @@ async fn finish(child: Child, secrets: &[&str]) -> Result<Ended, Failure> {
             Fault::new(Code::FetchFailed, "git cannot be started")
                 .caused_by(&error)
                 .hint("`apt install git util-linux`"),
+        ))),
+        Err(error @ ChildError::TooLoud { .. }) => Err(Failure::Fault(Box::new(
+            Fault::new(Code::ResourceLimit, "the git server does not stop talking").caused_by(&error),
         ))),
         Err(error) => {
             Err(Failure::Fault(Box::new(Fault::new(Code::FetchFailed, "git did not finish").caused_by(&error))))

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod fleet;
 pub mod git_server;
 pub mod host;
+pub mod hostile;
 pub mod http;
 pub mod image;
 pub mod lab;

@@ -79,6 +79,11 @@ impl SignerFiles {
     pub fn of_list(allowed_signers: Option<Vec<u8>>) -> Self {
         Self { allowed_signers, keys: BTreeMap::new() }
     }
+
+    /// The bytes of all files together.
+    pub fn size(&self) -> usize {
+        self.allowed_signers.iter().chain(self.keys.values()).map(Vec::len).sum()
+    }
 }
 
 /// One commit object, as it lies in the object database.

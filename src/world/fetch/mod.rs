@@ -1,6 +1,7 @@
 //! Fetches the followed branch of the fleet repository into the courier's bare repository, and heals that repository
 //! when it is damaged. What it fetches is not verified here: the keeper does that.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -8,22 +9,32 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::geteuid;
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::last_words::{Meaning, meaning};
-use crate::decide::remote::{Transport, is_branch};
+use crate::decide::remote::is_branch;
 use crate::model::Settings;
-use crate::world::refs::tip;
+use crate::world::refs::{self, tip};
 use crate::world::transport::{Failure, Git};
 use crate::world::{Fetched, clock};
+
+mod faults;
+mod files;
+
+use files::{exchange, packs, sweep};
 
 /// So many packs are made into one.
 const PACKS: usize = 50;
 
 /// So many bytes of packs are made into one: twice the largest pack that we take.
 const PACKED: u64 = 512 * 1024 * 1024;
+
+/// So many objects one fetch may bring: a fleet repository of ten years has fewer (TRUST.md, section 3.5).
+const OBJECTS: u32 = 200_000;
+
+/// Where a fetch arrives. The branch moves only when what came keeps the limits.
+const INCOMING: &str = "refs/moorline/incoming";
 
 /// The file in the repository with which a reader says that an object is missing or damaged.
 const DAMAGED: &str = "moorline-damaged";
@@ -173,7 +184,8 @@ impl Fetch {
     }
 
     async fn fetch_into(&self, repository: &Path) -> Result<(), Failure> {
-        let refspec = format!("+refs/heads/{0}:refs/heads/{0}", self.branch);
+        let before = packs(repository);
+        let refspec = format!("+refs/heads/{}:{INCOMING}", self.branch);
         let fetch = [
             "fetch",
             "--quiet",
@@ -187,7 +199,33 @@ impl Fetch {
             self.git.remote.address(),
             &refspec,
         ];
-        self.git.run_online(repository, &fetch).await.map(drop)
+        self.git.run_online(repository, &fetch).await?;
+        let fault = |fault| Failure::Fault(Box::new(fault));
+        self.weigh(repository, &before).map_err(fault)?;
+        let incoming = refs::read(repository, INCOMING).map_err(fault)?;
+        if let Some(incoming) =
+            incoming.filter(|incoming| tip(repository, &self.branch).ok().flatten().as_ref() != Some(incoming))
+        {
+            let branch = format!("refs/heads/{}", self.branch);
+            self.git.run(repository, &["update-ref", "--no-deref", &branch, incoming.as_str()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Throws away what came if it is too much: the branch stays, and the next fetch begins where this one did.
+    fn weigh(&self, repository: &Path, before: &BTreeMap<PathBuf, u64>) -> Result<(), Fault> {
+        let new: Vec<PathBuf> = packs(repository).into_keys().filter(|pack| !before.contains_key(pack)).collect();
+        let counted = new.iter().map(|pack| files::objects(pack)).sum::<std::io::Result<u32>>();
+        let count = counted.map_err(|error| self.unwritable(&error))?;
+        if count <= OBJECTS {
+            return Ok(());
+        }
+        // The ref first: one that leads nowhere would be damage.
+        fs::remove_file(repository.join(INCOMING)).map_err(|error| self.unwritable(&error))?;
+        new.iter().try_for_each(|pack| files::remove_pack(pack)).map_err(|error| self.unwritable(&error))?;
+        Err(Fault::new(Code::ResourceLimit, format!("the fetch brought {count} objects; at most {OBJECTS} are taken"))
+            .at("nothing was fetched")
+            .hint("the branch should hold only the fleet's own history: `git rev-list --objects HEAD | wc -l`"))
     }
 
     /// Keeps the number of packs bounded. Objects that the branch no longer leads to go with it.
@@ -195,7 +233,8 @@ impl Fetch {
     /// The keeper may read meanwhile: git removes a pack only after its objects stand in the new one, and whoever
     /// misses an object looks for new packs before giving up.
     async fn make_few_packs(&self) -> Result<(), Fault> {
-        let (count, bytes) = packs(&self.repository);
+        let packs = packs(&self.repository);
+        let (count, bytes) = (packs.len(), packs.values().sum::<u64>());
         if count < PACKS && bytes < PACKED {
             return Ok(());
         }
@@ -220,96 +259,6 @@ impl Fetch {
     fn nothing_came(&self) -> Fault {
         Fault::new(Code::FetchFailed, format!("git fetched {} without a word, but it is not there", self.branch))
     }
-
-    /// What a person or the next run needs to know about a failure.
-    fn fault(&self, failure: Failure) -> Fault {
-        let (all, telling) = match failure {
-            Failure::Fault(fault) => return *fault,
-            Failure::Words { all, telling } => (all, telling),
-        };
-        let (host, branch) = (self.git.remote.host(), &self.branch);
-        let server = if host.is_empty() { "the directory" } else { host };
-        let known_hosts = self.known_hosts.display();
-        let meaning = meaning(&all);
-        let (code, sentence, hint) = match meaning {
-            Meaning::HostKeyChanged => (
-                Code::FetchRefused,
-                format!("{host} showed another host key than the pinned one"),
-                Some(format!(
-                    "if the server's owner confirms the new key: `ssh-keygen -R {host} -f {known_hosts}`, then `ssh-keyscan {host} \
-                     >> {known_hosts}` and compare the fingerprint"
-                )),
-            ),
-            Meaning::HostKeyUnknown => (
-                Code::FetchRefused,
-                format!("no host key of {host} is pinned"),
-                Some(format!(
-                    "`ssh-keyscan {host} >> {known_hosts}`, then compare with the fingerprint the server publishes"
-                )),
-            ),
-            Meaning::CertificateRefused => (
-                Code::FetchRefused,
-                format!("the TLS certificate of {host} is not valid"),
-                Some(format!("`curl -v https://{host}/` on this host shows why")),
-            ),
-            Meaning::KeyRefused => (
-                Code::FetchRefused,
-                format!("{host} refused the deploy key"),
-                self.deploy_key.as_ref().map(|key| {
-                    format!("register what `ssh-keygen -yf {}` prints as a deploy key, to read only", key.display())
-                }),
-            ),
-            Meaning::TokenRefused => (
-                Code::FetchRefused,
-                format!("{host} refused the token, or wants one"),
-                Some("put a token that may read the repository into the `token_file` that agent.toml names".into()),
-            ),
-            Meaning::RepositoryUnknown => (
-                Code::FetchRefused,
-                format!("{server} has no repository at this address, or hides it from this key"),
-                Some("check `remote` in /etc/moorline/agent.toml, and what the key or token may read".into()),
-            ),
-            Meaning::RepositoryMoved => (
-                Code::FetchRefused,
-                format!("{host} says that the repository has moved"),
-                Some("write the new address as `remote` in /etc/moorline/agent.toml".into()),
-            ),
-            Meaning::BranchUnknown => (
-                Code::FetchRefused,
-                format!("the repository has no branch `{branch}`"),
-                Some("check `branch` in /etc/moorline/agent.toml".into()),
-            ),
-            Meaning::ContentRefused => (
-                Code::FetchRefused,
-                format!("what {server} sent for `{branch}` breaks git's rules"),
-                Some("`git fsck` in a checkout names the object".into()),
-            ),
-            Meaning::TooLarge => (
-                Code::FetchRefused,
-                "the fetch needs more memory, time or space than it may have".into(),
-                Some("keep large files out of the fleet repository: `git count-objects -vH` shows its size".into()),
-            ),
-            Meaning::DiskFull => {
-                (Code::StateUnwritable, format!("{} cannot be written", self.repository.display()), None)
-            }
-            Meaning::ProgramMissing => {
-                let packages = match self.git.remote.transport() {
-                    Transport::Ssh => "git openssh-client",
-                    _ => "git",
-                };
-                (Code::FetchRefused, "git or ssh is missing".into(), Some(format!("`apt install {packages}`")))
-            }
-            Meaning::Unreachable => (Code::FetchFailed, format!("{server} could not be asked"), None),
-            Meaning::Unclear => (Code::FetchFailed, format!("git could not fetch from {server}"), None),
-        };
-        let mut fault = Fault::new(code, sentence).at("nothing was fetched");
-        fault.because = match meaning {
-            Meaning::HostKeyChanged => fingerprint(&all),
-            _ => telling,
-        };
-        fault.hint = hint;
-        fault
-    }
 }
 
 /// Says that an object in the courier's repository is missing or damaged: the next fetch makes a new clone.
@@ -318,73 +267,4 @@ pub fn report_damage(repository: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
-}
-
-/// What ssh says about the key it was shown.
-fn fingerprint(words: &str) -> Vec<String> {
-    let shown = words.lines().map(str::trim).find(|line| line.starts_with("SHA256:"));
-    shown.map(|key| format!("it showed {}", key.trim_end_matches('.'))).into_iter().collect()
-}
-
-/// Puts `fresh` in the place of `repository`, and what was there in the place of `fresh`.
-fn exchange(fresh: &Path, repository: &Path) -> std::io::Result<()> {
-    match renameat_with(CWD, fresh, CWD, repository, RenameFlags::EXCHANGE) {
-        Ok(()) => return Ok(()),
-        Err(rustix::io::Errno::NOENT) => {}
-        // Not every file system can exchange; then there is an instant without a repository, which readers survive.
-        Err(_) => fs::remove_dir_all(repository)?,
-    }
-    fs::rename(fresh, repository)
-}
-
-/// The number of packs and their size.
-fn packs(repository: &Path) -> (usize, u64) {
-    let Ok(entries) = fs::read_dir(repository.join("objects/pack")) else { return (0, 0) };
-    let sizes: Vec<u64> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "pack"))
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|found| found.len())
-        .collect();
-    (sizes.len(), sizes.iter().sum())
-}
-
-/// Removes what a killed git leaves behind: locks, that would stop every later one, and halves of packs, that would
-/// fill the disk.
-///
-/// We hold the courier's lock, so only a git of ours can have made them. With `began`, what was touched since then is
-/// left alone: at the start of a courier a git of the one before may still be ending. A time in the future is none.
-fn sweep(repository: &Path, began: Option<SystemTime>) {
-    let now = SystemTime::from(clock::now());
-    let is_young = |path: &Path| {
-        let touched = fs::symlink_metadata(path).and_then(|found| found.modified());
-        began.is_some_and(|began| touched.is_ok_and(|touched| touched >= began && touched <= now))
-    };
-    for path in leftovers(repository, 4) {
-        if !is_young(&path) {
-            // What cannot be removed will make git fail, with a message that names it.
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
-fn leftovers(directory: &Path, depth: usize) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut found = Vec::new();
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let ending = |ending| name.ends_with(ending);
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => found.extend(leftovers(&entry.path(), depth - 1)),
-            Ok(kind)
-                if kind.is_file()
-                    && (ending(".lock") || ending(".keep") || ending(".new") || name.starts_with("tmp_")) =>
-            {
-                found.push(entry.path());
-            }
-            _ => {}
-        }
-    }
-    found
 }

@@ -169,7 +169,7 @@ impl Fleet {
 }
 
 #[test]
-fn no_host_accepts_a_chain_that_is_not_fully_signed_and_no_anchor_goes_back() {
+fn t2_t24_no_host_accepts_a_chain_that_is_not_fully_signed_and_no_anchor_goes_back() {
     let (mut moved, mut refused, mut codes) = (0, 0, BTreeSet::new());
     for seed in 0..1_500 {
         let mut chance = Chance::new(seed);

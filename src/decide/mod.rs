@@ -15,6 +15,7 @@ pub mod downgrade;
 pub mod event;
 pub mod fault;
 pub mod fleet;
+
 pub mod health;
 pub mod last_words;
 pub mod mistake;
@@ -29,6 +30,7 @@ pub mod ring;
 pub mod schedule;
 pub mod settings;
 pub mod sops;
+pub mod standstill;
 pub mod taint;
 pub mod trust;
 pub mod yaml;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::decide::fault::{Code, Fault};
+use crate::decide::standstill;
 use crate::model::report::{self, Report, RunEnd, ServiceStatus};
 use crate::model::ring::Waiting;
 use crate::model::{Container, Health, Observed, Outcome, Plan, Revision, State, Verdict, Warrant};
@@ -103,7 +104,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
     };
     let mut summary = summary(&draft, end, fault.as_ref(), now);
     let mut notes = [draft.notes, draft.remarks].concat();
-    if let Some(frozen) = frozen(draft.accepted, draft.expect_change_within, now) {
+    if let Some(frozen) = standstill::remark(draft.accepted, draft.expect_change_within, now) {
         summary = format!("{summary}; {frozen}");
         notes.push(format!("{frozen}: either nobody committed, or this host is kept from seeing it"));
     }
@@ -143,15 +144,6 @@ pub fn exit(report: &Report) -> u8 {
 /// Whether a run found everything as it should be and did nothing.
 pub fn is_quiet(report: &Report) -> bool {
     report.end == RunEnd::Converged && report.outcomes.is_empty()
-}
-
-/// Whether the tip stands still for longer than expected. It is said and nothing more: a clock decides nothing about
-/// trust.
-fn frozen(accepted: Option<Timestamp>, within: Option<Duration>, now: Timestamp) -> Option<String> {
-    const DAY: i64 = 24 * 60 * 60;
-    let (still, within) = (now.duration_since(accepted?), within?);
-    (still > SignedDuration::try_from(within).ok()?)
-        .then(|| format!("the tip has not moved for {} days", still.as_secs() / DAY))
 }
 
 fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) -> String {

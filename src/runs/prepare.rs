@@ -11,7 +11,7 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, downgrade, fleet};
+use crate::decide::{compose, downgrade, fleet, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
@@ -92,7 +92,7 @@ pub async fn prepare(
 ) -> Result<Prepared, Fault> {
     let verified = accept(world, ledger, draft, trust)?;
     let tip_tree = admit(world, &verified, verified.tip(), ledger)?;
-    draft.expect_change_within = fleet::expected_change(&tip_tree);
+    draft.expect_change_within = standstill::expected_change(&tip_tree);
     let Deployed { tree, ring, path } = ring::deployed(world, ledger, draft, &verified, tip_tree, trust, at)?;
     let spec = fleet::read(&tree, &world.settings().host).map_err(|found| spec_invalid(found, tree.revision()))?;
     draft.stacks = spec.stacks.iter().map(|stack| stack.name.clone()).collect();

@@ -16,4 +16,5 @@ mod leaks;
 mod properties;
 mod rings;
 mod scenarios;
+mod trust;
 mod world_after;

@@ -1,17 +1,16 @@
 //! Reads what the repository says about one host, and collects every mistake with its place.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
 use self::secrets::{check_monitors, check_sections, read_sealed, secret_names};
 use self::stacks::{check_variables, read_stacks};
-use crate::decide::{dotenv, schedule};
 pub use crate::decide::mistake::{Mistake, line_of, spec_invalid, yaml_mistake};
 use crate::decide::mistake::{meant, read_yaml};
 use crate::decide::promotion::Rules;
+use crate::decide::{dotenv, standstill};
 use crate::model::host::{HostSpec, Monitors};
 use crate::model::tree::Tree;
 
@@ -34,17 +33,9 @@ pub const REGISTRIES_SECTION: &str = "registries";
 struct RepositoryFile {
     version: u32,
     #[serde(default)]
-    trust: TrustSection,
+    trust: standstill::TrustSection,
     #[serde(default)]
     promotion: Option<promotion::PromotionFile>,
-}
-
-/// `trust` in `moorline.yaml`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TrustSection {
-    #[serde(default)]
-    expect_change_within: Option<String>,
 }
 
 /// `hosts/<host>/host.yaml`.
@@ -89,17 +80,8 @@ pub fn repository_mistakes(tree: &Tree) -> Vec<Mistake> {
         let text = format!("version {} is not known to this version of moorline, which knows 1", file.version);
         mistakes.push(Mistake::at("moorline.yaml", line_of(tree, "moorline.yaml", "version"), text));
     }
-    if let Some(Err(error)) = file.trust.expect_change_within.as_deref().map(schedule::parse_duration) {
-        let line = line_of(tree, "moorline.yaml", "expect_change_within");
-        mistakes.push(Mistake::at("moorline.yaml", line, format!("trust.expect_change_within: {error}")));
-    }
+    mistakes.extend(standstill::mistake(tree, &file.trust));
     mistakes
-}
-
-/// How often the operators expect the tip to move, if they said so in a way that can be read.
-pub fn expected_change(tree: &Tree) -> Option<Duration> {
-    let file = read_yaml::<RepositoryFile>(tree, "moorline.yaml", &mut Vec::new())?;
-    schedule::parse_duration(&file.trust.expect_change_within?).ok()
 }
 
 /// The rules of promotions in `moorline.yaml`; none when it has none.

@@ -141,7 +141,7 @@ pub fn check(offered: &Offered<'_>, memory: Option<&Seal>) -> Result<Option<Seal
 /// The keys that may sign a ring.
 fn keys(signers: &AllowedSigners, principal: &str, at: Times) -> BTreeSet<String> {
     let may = |key: &PublicKey| {
-        let by = SignedBy::Key(key.clone());
+        let by = SignedBy::Key(Box::new(key.clone()));
         matches!(signers.judge_for(principal, &by, NAMESPACE, at), Verdict::Allowed(_))
     };
     signers.entries().iter().filter(|entry| may(&entry.key)).map(|entry| entry.key.fingerprint()).collect()

@@ -83,8 +83,12 @@ fn a_damaged_list_is_read_or_refused_in_printable_words() {
         match AllowedSigners::parse(&damaged) {
             Ok(signers) => {
                 let _ = (signers.someone_signs("git"), signers.unsupported().count());
-                let _ =
-                    signers.judge_for("alice", &SignedBy::Key(genuine.entries()[0].key.clone()), "git", Times::at(0));
+                let _ = signers.judge_for(
+                    "alice",
+                    &SignedBy::Key(Box::new(genuine.entries()[0].key.clone())),
+                    "git",
+                    Times::at(0),
+                );
             }
             Err(flaw) => assert!(!flaw.to_string().chars().any(char::is_control), "seed {seed}: {flaw:?}"),
         }

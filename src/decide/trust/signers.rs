@@ -258,7 +258,7 @@ impl Entry {
     /// Whether it names the key itself, or the authority that signed the key's certificate.
     fn is_about(&self, by: &SignedBy) -> bool {
         match by {
-            SignedBy::Key(key) => self.key == *key,
+            SignedBy::Key(key) => self.key == **key,
             SignedBy::Certificate(_) => self.certificate(by).is_some(),
         }
     }

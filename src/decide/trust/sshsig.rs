@@ -31,7 +31,7 @@ pub struct Signature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignedBy {
     /// A key alone.
-    Key(PublicKey),
+    Key(Box<PublicKey>),
     /// A key with a certificate for it.
     Certificate(Box<Certificate>),
 }
@@ -49,7 +49,7 @@ impl SignedBy {
         if Certificate::is_one(blob) {
             Ok(Self::Certificate(Box::new(Certificate::from_blob(blob)?)))
         } else {
-            Ok(Self::Key(PublicKey::from_blob(blob)?))
+            Ok(Self::Key(Box::new(PublicKey::from_blob(blob)?)))
         }
     }
 }

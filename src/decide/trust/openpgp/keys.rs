@@ -174,7 +174,7 @@ fn counts(signature: &Signature) -> bool {
 
 /// The last word; of two at the same time the one about the key itself.
 fn newest(signatures: Vec<Signature>) -> Option<Signature> {
-    signatures.into_iter().max_by_key(|signature| signature.created().map(|created| created.as_secs()))
+    signatures.into_iter().max_by_key(|signature| signature.created().map(pgp::types::Timestamp::as_secs))
 }
 
 fn end(key: &impl KeyDetails, own: &Signature) -> Option<i64> {

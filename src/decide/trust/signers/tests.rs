@@ -8,7 +8,7 @@ fn key() -> PublicKey {
 }
 
 fn by() -> SignedBy {
-    SignedBy::Key(key())
+    SignedBy::Key(Box::new(key()))
 }
 
 fn one(line: &str) -> Entry {

@@ -15,10 +15,10 @@ const SIGNATURE: &str = "-----BEGIN SSH SIGNATURE-----\n\
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAqMGNY0/5D9+wL789Kkc6vb9SDM1v5AlvuTQRaI3ba";
 
 /// A small generator (xorshift): enough for damage, and no dependency.
-struct Damage(u64);
+pub(super) struct Damage(u64);
 
 impl Damage {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
@@ -30,7 +30,7 @@ impl Damage {
     }
 
     /// One to three of: change, remove, insert, repeat, cut.
-    fn done_to(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn done_to(&mut self, bytes: &[u8]) -> Vec<u8> {
         const INTERESTING: &[u8] = b"\0\n\r\t \"\\,=#!*?-~\x1b\x7f\x80\xff0Zag";
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.below(3) {

@@ -9,7 +9,7 @@ mod keys;
 use std::collections::BTreeMap;
 
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion, SubpacketData};
+use pgp::packet::{Packet, PacketParser, Signature, SignatureType, SignatureVersion, Subpacket, SubpacketData};
 use pgp::ser::Serialize as _;
 
 use self::keys::{Key, Maker};
@@ -155,15 +155,19 @@ fn read(text: &[u8]) -> Result<Signature, OpenPgpFlaw> {
         return Err(OpenPgpFlaw::UnknownCondition);
     }
     let uncovered = signature.config().map_or(&[][..], |config| &config.unhashed_subpackets);
-    if !matches!(uncovered, [] | [_])
-        || !uncovered.iter().all(|part| matches!(part.data, SubpacketData::IssuerKeyId(_)))
-    {
+    if !matches!(uncovered, [] | [_]) || !uncovered.iter().all(is_plain_key_id) {
         return Err(OpenPgpFlaw::Uncovered);
     }
     if signature.created().is_none() || signature.signature_expiration_time().is_some() {
         return Err(OpenPgpFlaw::Dates);
     }
     Ok(signature)
+}
+
+/// A key id in the one form in which it is written.
+fn is_plain_key_id(part: &Subpacket) -> bool {
+    let again = Subpacket::regular(part.data.clone());
+    matches!(part.data, SubpacketData::IssuerKeyId(_)) && again.is_ok_and(|again| again == *part)
 }
 
 fn has_strong_hash(signature: &Signature) -> bool {

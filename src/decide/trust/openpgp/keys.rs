@@ -121,13 +121,12 @@ impl Maker {
         }
     }
 
-    /// Whether the signature says that this key made it.
+    /// Whether the signature says that this key made it, wherever it says so.
     pub(super) fn may_have_made(&self, signature: &Signature) -> bool {
-        let prints = signature.issuer_fingerprint();
-        if prints.is_empty() {
-            return signature.issuer_key_id().iter().any(|id| id.as_ref() == self.id);
-        }
+        let (prints, ids) = (signature.issuer_fingerprint(), signature.issuer_key_id());
         prints.iter().all(|print| **print == self.fingerprint)
+            && ids.iter().all(|id| id.as_ref() == self.id)
+            && !(prints.is_empty() && ids.is_empty())
     }
 
     /// Whether it did.

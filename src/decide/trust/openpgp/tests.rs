@@ -1,1 +1,137 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
+use super::*;
+use crate::decide::trust::mutations::Damage;
+
+// Made with gpg 2.2: a primary key that certifies, and below it one that signs until 2026-01-01.
+const KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
+    mDMEZZIAgBYJKwYBBAHaRw8BAQdAhLGgZgT1187qt1rKpWGRK3uh8qSXPyh2ydXD\n\
+    1Sw/ySy0GWFsaWNlIDxhbGljZUBleGFtcGxlLm9yZz6IkAQTFggAOBYhBLAkgy5G\n\
+    E/+1iFdfTnmfBB3ZDgmpBQJlkgCAAhsBBQsJCAcCBhUKCQgLAgQWAgMBAh4BAheA\n\
+    AAoJEHmfBB3ZDgmpJbgA/iebHXV1SbqbT/N19MzYIy0B2SIrtFLXqqBvD5Wt7ZIt\n\
+    AQDcq1wmGshlcEtI4+SK5/HZ9wscseAMszgQuFU8SnxNBbgzBGWSAIAWCSsGAQQB\n\
+    2kcPAQEHQAelWLHuN10jnUIfpV6s8mNPLVq6Ra21LNdK0uPVX32DiPUEGBYIACYW\n\
+    IQSwJIMuRhP/tYhXX055nwQd2Q4JqQUCZZIAgAIbAgUJA8O4gACBCRB5nwQd2Q4J\n\
+    qXYgBBkWCAAdFiEELrTDfvMpE4YJ1nx1ORjDQJJP4YoFAmWSAIAACgkQORjDQJJP\n\
+    4YofQgEAovbYeBgWA3a2nDvZJmCcYvPoFY4QIAactE3OmT7fkXkA/0AuPSoQylTc\n\
+    fsr1VeFIRSTmKtmMCOWFvjDDXK0EqHAFYzoA/R9A6CXx4yPu438IJ/KGEykhWK/e\n\
+    nlo/ZiVuEIunoaGMAQCoy9J88+jISkt5DzW38CEu6mVk82M8XZVb9eUZWEV2Cg==\n\
+    =dcc2\n\
+    -----END PGP PUBLIC KEY BLOCK-----\n";
+// Over `content\n`, on 2025-10-09.
+const SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----\n\n\
+    iHUEABYIAB0WIQQutMN+8ykThgnWfHU5GMNAkk/higUCaOd4AAAKCRA5GMNAkk/h\n\
+    iuTkAPwP+KulHOClIOZgEWcKovgbBie32gUhTss0noRivTnxFAD/ZyihbV7fuie3\n\
+    Ne023ld+BztTT3WyPxccBVqIAA3Zugk=\n\
+    =yiCT\n\
+    -----END PGP SIGNATURE-----\n";
+const SIGNED: i64 = 1_759_999_999;
+const ENDS: i64 = 1_767_225_600;
+
+fn ring(key: &str) -> Result<Keyring, (String, KeyringFlaw)> {
+    Keyring::read(&BTreeMap::from([("alice.asc".to_owned(), key.as_bytes().to_vec())]))
+}
+
+/// Who signed, as words.
+fn said(ring: &Keyring, signature: &str, payload: &str, at: Times) -> String {
+    match ring.signer_of(signature.as_bytes(), payload.as_bytes(), at) {
+        Ok(Verdict::Allowed(signer)) => format!("{} {}", signer.principal, signer.fingerprint),
+        Ok(Verdict::Limited(_, limit)) => limit.to_string(),
+        Ok(Verdict::Unknown(print)) => format!("unknown {print}"),
+        Err(flaw) => flaw.to_string(),
+    }
+}
+
+/// A block of the packets with these numbers.
+fn of_packets(numbers: &[usize]) -> String {
+    let bytes = armour::open(KEY.as_bytes(), "PGP PUBLIC KEY BLOCK").unwrap();
+    let packets: Vec<Packet> = PacketParser::new(bytes.as_slice()).map(Result::unwrap).collect();
+    assert_eq!(packets.len(), 5);
+    let chosen: Vec<u8> = numbers.iter().flat_map(|number| packets[*number].to_bytes().unwrap()).collect();
+    let (begin, end) = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----");
+    format!("{begin}\n\n{}\n{end}\n", STANDARD.encode(chosen))
+}
+
+#[test]
+fn a_subkey_signs_within_its_time_and_only_what_it_signed() {
+    let ring = ring(KEY).unwrap();
+    assert!(ring.someone_signs() && ring.unsupported().next().is_none());
+    let alice = "alice OpenPGP:B024832E4613FFB588575F4E799F041DD90E09A9";
+    assert_eq!(said(&ring, SIGNATURE, "content\n", Times::at(SIGNED)), alice);
+    assert_eq!(said(&ring, SIGNATURE, "content\n", Times::at(ENDS - 1)), alice);
+    let wrong = "it does not fit the content that it should cover";
+    assert_eq!(said(&ring, SIGNATURE, "content", Times::at(SIGNED)), wrong);
+    let ended = "the key may not sign: its time ended before the date of the commit or of one below it";
+    assert_eq!(said(&ring, SIGNATURE, "content\n", Times::at(ENDS)), ended);
+    assert_eq!(said(&ring, SIGNATURE, "content\n", Times { stated: SIGNED, before: ENDS }), ended);
+    let younger = "the key may not sign: it is younger than what it signed";
+    assert_eq!(said(&ring, SIGNATURE, "content\n", Times::at(1_704_067_199)), younger);
+    assert_eq!(said(&ring, SIGNATURE, "content\n", Times::at(1_704_067_200)), alice);
+}
+
+#[test]
+fn only_what_the_owner_bound_to_the_key_signs() {
+    let at = Times::at(SIGNED);
+    let alice = "alice OpenPGP:B024832E4613FFB588575F4E799F041DD90E09A9";
+    assert_eq!(said(&ring(&of_packets(&[0, 1, 2, 3, 4])).unwrap(), SIGNATURE, "content\n", at), alice);
+    // Without the owner's word about the key itself.
+    let ring_of = |numbers: &[usize]| ring(&of_packets(numbers)).unwrap();
+    let nameless = "the key may not sign: it has no signature of its own that counts";
+    assert_eq!(said(&ring_of(&[0, 3, 4]), SIGNATURE, "content\n", at), nameless);
+    assert!(!ring_of(&[0, 3, 4]).someone_signs());
+    // Without the subkey.
+    let unknown = "unknown OpenPGP:2EB4C37EF329138609D67C753918C340924FE18A";
+    let alone = ring_of(&[0, 1, 2]);
+    assert_eq!(said(&alone, SIGNATURE, "content\n", at), unknown);
+    let (file, why) = alone.unsupported().next().unwrap();
+    assert_eq!((file.as_str(), why.ends_with("signs nothing: it is not for signing")), ("alice.asc", true));
+    assert_eq!(said(&Keyring::default(), SIGNATURE, "content\n", at), unknown);
+    // Without what binds it: the reader drops such a subkey.
+    assert_eq!(said(&ring_of(&[0, 1, 2, 3]), SIGNATURE, "content\n", at), unknown);
+    assert_eq!(ring(&of_packets(&[])).unwrap_err().1, KeyringFlaw::Empty);
+    assert_eq!(ring(SIGNATURE).unwrap_err().1, KeyringFlaw::NotArmoured);
+}
+
+#[test]
+fn a_damaged_openpgp_signature_is_never_good() {
+    let ring = ring(KEY).unwrap();
+    let genuine = armour::open(SIGNATURE.as_bytes(), "PGP SIGNATURE");
+    for seed in 0..20_000 {
+        let damaged = Damage::new(seed).done_to(SIGNATURE.as_bytes());
+        let found = ring.signer_of(&damaged, b"content\n", Times::at(SIGNED));
+        if let Ok(Verdict::Allowed(_)) = found {
+            // Of the armour, only the bytes inside count.
+            assert_eq!(armour::open(&damaged, "PGP SIGNATURE"), genuine, "seed {seed}");
+        }
+    }
+    let bytes = genuine.unwrap();
+    // The length of the uncovered key id in its long form: the same packet to a reader, other bytes.
+    let area = bytes.windows(4).position(|window| window == [0, 10, 9, 16]).unwrap();
+    let mut long = [&bytes[..area], &[0, 14, 255, 0, 0, 0, 9], &bytes[area + 3..]].concat();
+    long[1] += 4;
+    let text = format!("-----BEGIN PGP SIGNATURE-----\n\n{}\n-----END PGP SIGNATURE-----\n", STANDARD.encode(long));
+    let found = ring.signer_of(text.as_bytes(), b"content\n", Times::at(SIGNED));
+    assert!(matches!(found, Err(OpenPgpFlaw::Uncovered)));
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let (begin, end) = ("-----BEGIN PGP SIGNATURE-----", "-----END PGP SIGNATURE-----");
+            let text = format!("{begin}\n\n{}\n{end}\n", STANDARD.encode(damaged));
+            let found = ring.signer_of(text.as_bytes(), b"content\n", Times::at(SIGNED));
+            assert!(!matches!(found, Ok(Verdict::Allowed(_))), "byte {at}, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_key_is_read_or_refused_in_printable_words() {
+    for seed in 0..2_000 {
+        let damaged = Damage::new(seed).done_to(KEY.as_bytes());
+        match Keyring::read(&BTreeMap::from([("alice.asc".to_owned(), damaged)])) {
+            Ok(ring) => drop((ring.someone_signs(), ring.unsupported().count())),
+            Err((_, flaw)) => assert!(!flaw.to_string().chars().any(char::is_control), "seed {seed}: {flaw:?}"),
+        }
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use crate::decide::mistake::{Mistake, line_of, yaml};
+use crate::decide::mistake::{Mistake, line_of, read_yaml};
 use crate::decide::schedule;
 use crate::model::tree::Tree;
 
@@ -38,7 +38,7 @@ pub fn mistake(tree: &Tree, section: &TrustSection) -> Option<Mistake> {
 
 /// How often the operators expect the tip to move, if they said so in a way that can be read.
 pub fn expected_change(tree: &Tree) -> Option<Duration> {
-    let part = yaml::<Part>(tree, FILE, &mut Vec::new())?;
+    let part = read_yaml::<Part>(tree, FILE, &mut Vec::new())?;
     schedule::parse_duration(&part.trust.expect_change_within?).ok()
 }
 

@@ -292,7 +292,8 @@ fn items(value: &Json) -> BTreeSet<String> {
 
 /// The sealed values by section and name. Equal ones are equal; different ones need not be.
 fn sealed_values(sealed: Option<&Sealed>) -> BTreeMap<String, BTreeMap<String, Json>> {
-    let file = sealed.and_then(|sealed| yaml::read::<Json>(str::from_utf8(&sealed.bytes).ok()?).ok()).unwrap_or_default();
+    let file =
+        sealed.and_then(|sealed| yaml::read::<Json>(str::from_utf8(&sealed.bytes).ok()?).ok()).unwrap_or_default();
     let section = |(name, values): (&String, &Json)| {
         let values = values.as_object().into_iter().flatten().filter(|(name, _)| dotenv::is_name(name));
         (name.clone(), values.map(|(name, value)| (name.clone(), value.clone())).collect())

@@ -149,7 +149,7 @@ fn check_seal(tree: &Tree, ring: &Ring, findings: &mut Findings) {
     match seal::check(&offered, None) {
         Ok(_) | Err(SealFlaw::Signature(DetachedFlaw::Limited { .. })) => {}
         Err(flaw) => {
-            findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "signed"), flaw.to_string()))
+            findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "signed"), flaw.to_string()));
         }
     }
 }

@@ -84,12 +84,17 @@ fn read_events(text: &str) -> Result<(SpannedEvents<'_>, Vec<(usize, usize)>), S
     let mut events = Vec::new();
     let mut scalars = Vec::new();
     let mut parser = Parser::new_from_str(text);
+    let mut depth = 0;
     while let Some(event) = parser.next_event() {
         // The message of the parser is left out because it may quote the text.
         let (event, span) = event.map_err(|error| malformed_at(error.marker().line()))?;
-        if let Event::Scalar(..) = event {
-            scalars.push((span.start.index(), span.end.index()));
+        match event {
+            Event::Scalar(..) => scalars.push((span.start.index(), span.end.index())),
+            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+            Event::MappingEnd | Event::SequenceEnd => depth -= 1,
+            _ => {}
         }
+        check_depth(depth)?;
         // A mapping has two scalars per entry, and each collection a start and an end.
         if events.len() > 4 * MAX_ENTRIES {
             return Err(TOO_MANY);
@@ -189,7 +194,6 @@ impl Builder {
 
     fn open(&mut self, content: Open, anchor: usize, span: &Span) -> Result<(), SopsError> {
         self.budget.entry()?;
-        check_depth(self.frames.len() + 1)?;
         let is_item = self.frames.last().is_some_and(|frame| matches!(frame.content, Open::List(_)));
         // What stands behind the colon of a long key stands before that key once SOPS has read it.
         let behind_colon = self.comments.peek().is_some_and(|comment| comment.behind == Behind::Colon);

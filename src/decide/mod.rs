@@ -32,5 +32,6 @@ pub mod settings;
 pub mod sops;
 pub mod standstill;
 pub mod taint;
+pub mod traefik;
 pub mod trust;
 pub mod yaml;

@@ -2,8 +2,15 @@
 //! what its answers mean.
 
 pub mod definition;
+pub mod file;
+pub mod interpolate;
 pub mod label;
+pub mod publish;
 pub mod scalar;
 pub mod schema;
 pub mod service;
 pub mod translate;
+pub mod yaml;
+
+pub use file::Dynamic;
+pub use publish::{judge, publish};

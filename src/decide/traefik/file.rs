@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::definition::{self, Definition, Source};
+use super::interpolate;
 use super::publish;
 use super::scalar;
 use super::schema::{Kind, ROOT, Schema, Speaker, Unknown};
 use super::yaml::{self, Node, Style, Value};
-use super::interpolate;
 use crate::decide::digest::DigestKey;
 use crate::decide::mistake::Mistake;
 use crate::decide::taint;
@@ -48,12 +48,8 @@ pub struct Dynamic {
 
 /// Reads `dynamic/` of a stack.
 pub fn read(inputs: &Inputs, key: &DigestKey) -> Dynamic {
-    let mut environment = inputs
-        .files
-        .get(".env")
-        .and_then(|file| file.text().ok())
-        .map(interpolate::env_file)
-        .unwrap_or_default();
+    let mut environment =
+        inputs.files.get(".env").and_then(|file| file.text().ok()).map(interpolate::env_file).unwrap_or_default();
     environment.extend(taint::marked(inputs, key));
     let mut dynamic = Dynamic::default();
     for (path, file) in &inputs.files {
@@ -160,7 +156,9 @@ impl Reading<'_> {
         if node.is_null() {
             let empty = if matches!(kind, Kind::List(_)) { "[]" } else { "{}" };
             let text = match kind {
-                Kind::Group(_) | Kind::Map(_) | Kind::List(_) => format!("nothing stands below `{key}`; write `{empty}`"),
+                Kind::Group(_) | Kind::Map(_) | Kind::List(_) => {
+                    format!("nothing stands below `{key}`; write `{empty}`")
+                }
                 _ => format!("`{key}` has no value"),
             };
             self.refuse(line, text);
@@ -281,7 +279,8 @@ mod tests {
 
     #[test]
     fn a_secret_stands_in_the_bytes_only_and_cannot_break_out() {
-        let text = "http:\n  middlewares:\n    m:\n      headers:\n        customRequestHeaders: {X-Token: 'a ${TOKEN}'}\n";
+        let text =
+            "http:\n  middlewares:\n    m:\n      headers:\n        customRequestHeaders: {X-Token: 'a ${TOKEN}'}\n";
         let found = dynamic(&[("a.yaml", text)]);
         assert!(found.rendered[0].tainted);
         let rendered = String::from_utf8(found.rendered[0].bytes.clone()).unwrap();

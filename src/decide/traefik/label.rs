@@ -63,6 +63,10 @@ pub fn read(labels: &Labels) -> Said {
         if ASIDE.iter().any(|aside| lower.starts_with(aside)) {
             continue;
         }
+        if !key.starts_with(PREFIX) {
+            said.refuse(key, "Traefik wants `traefik` in small letters");
+            continue;
+        }
         match elements(&key[PREFIX.len()..]) {
             Some(path) => root.grow(&path, key, label),
             None => said.refuse(key, "is not a path of names separated by dots"),
@@ -173,9 +177,8 @@ impl Said {
         self.lines.extend(branch.line().map(|line| (path.to_owned(), line)));
         match kind {
             Kind::Group(group) => Some(Json::Object(self.group(branch, group, path))),
-            Kind::Map(of) if branch.below.is_empty() => {
+            Kind::Map(_) if branch.below.is_empty() => {
                 self.refuse(&branch.label, format!("needs a name after `{}`", branch.name));
-                let _ = of;
                 None
             }
             Kind::Map(of) => {
@@ -280,7 +283,7 @@ mod tests {
             ("traefik.http.routers.web.tls.domains[0].main", "example.org"),
             ("traefik.http.routers.web.tls.domains[0].sans", "*.example.org"),
             ("traefik.http.services.web.loadbalancer.server.port", "80"),
-            ("traefik.HTTP.middlewares.h.headers.customResponseHeaders.X-Robots", ""),
+            ("traefik.HTTP.Middlewares.h.headers.customResponseHeaders.X-Robots", ""),
             ("traefik.http.middlewares.c.compress", "true"),
         ]);
         let domains = json!([{"main": "example.org", "sans": ["*.example.org"]}]);

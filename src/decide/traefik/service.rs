@@ -67,7 +67,8 @@ fn containers(stack: &str, name: &str, service: &Json) -> Vec<String> {
 /// `ports` and `expose`. What the image exposes besides is not in the model.
 fn ports(service: &Json) -> BTreeSet<u16> {
     let list = |key: &str| service.get(key).and_then(Json::as_array).into_iter().flatten();
-    let published = list("ports").filter_map(|port| port.get("target")?.as_u64()).filter_map(|port| port.try_into().ok());
+    let published =
+        list("ports").filter_map(|port| port.get("target")?.as_u64()).filter_map(|port| port.try_into().ok());
     let exposed = list("expose").filter_map(|port| {
         let port = text(port);
         port.split(['/', '-']).next()?.parse().ok()

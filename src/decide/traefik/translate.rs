@@ -86,9 +86,8 @@ pub fn translate(stack: &str, services: &BTreeMap<String, Service>, targets: Tar
 /// The same name twice: services that differ in their servers only become one, what is equal stays once, and anything
 /// else is refused. Traefik would drop all of them.
 fn add(translated: &mut Translated, new: Definition) {
-    let same = |old: &&mut Definition| {
-        old.protocol == new.protocol && old.section == new.section && old.name == new.name
-    };
+    let same =
+        |old: &&mut Definition| old.protocol == new.protocol && old.section == new.section && old.name == new.name;
     let Some(old) = translated.definitions.iter_mut().find(same) else {
         translated.definitions.push(new);
         return;

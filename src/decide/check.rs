@@ -3,11 +3,14 @@
 use serde_json::{Value as Json, json};
 
 use crate::decide::check_secrets::is_sops_path;
+use crate::decide::digest::DigestKey;
 use crate::decide::fleet::{self, Mistake};
+use crate::decide::render::{self, Secrets};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{check_clear, check_secrets, compose, yaml};
+use crate::decide::{check_clear, check_secrets, compose, traefik, yaml};
+use crate::model::HostSpec;
 use crate::model::ring::Ring;
 use crate::model::tree::Tree;
 
@@ -108,6 +111,7 @@ fn check_host(tree: &Tree, host: &str, branch: &str, findings: &mut Findings) {
     let path = format!("hosts/{host}/host.yaml");
     match fleet::read(tree, host) {
         Ok(spec) => {
+            check_traefik(&spec, findings);
             findings.notes.extend(spec.notes);
             for stack in &spec.stacks {
                 check_compose_file(tree, &stack.name, findings);
@@ -154,7 +158,17 @@ fn check_seal(tree: &Tree, ring: &Ring, findings: &mut Findings) {
     }
 }
 
-/// What can be said about a Compose file without Compose: images, and labels that nobody reads yet.
+/// What Traefik would be told on this host: all stacks together, since names must be there and must be there once.
+fn check_traefik(spec: &HostSpec, findings: &mut Findings) {
+    // Secrets that nobody here can open are named where they are read.
+    let Ok(secrets) = Secrets::sealed(spec) else { return };
+    let key = DigestKey::new(vec![0; 32]);
+    let told = traefik::tell_roughly(&render::inputs(spec, &secrets, &key), &key);
+    findings.mistakes.extend(told.mistakes);
+    findings.notes.extend(told.notes);
+}
+
+/// What can be said about a Compose file without Compose.
 fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
     let path = format!("stacks/{stack}/compose.yaml");
     let Some(Ok(text)) = tree.get(&path).map(|file| file.text()) else { return };
@@ -195,11 +209,6 @@ fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
             let line = fleet::line_of(tree, &path, &format!("{name}:"));
             findings.mistakes.push(Mistake::at(&path, line, format!("service `{name}`: {text}")));
         }
-        if labels_of(service).iter().any(|label| label.starts_with("traefik.")) {
-            findings.notes.push(format!(
-                "{path}: service `{name}` has traefik.* labels, which this version does not read; use stacks/traefik/dynamic"
-            ));
-        }
     }
 }
 
@@ -207,14 +216,6 @@ fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
 fn extension_of(value: &Json) -> Json {
     let extension = value.get("x-moorline").cloned();
     extension.filter(|extension| !extension.to_string().contains('$')).unwrap_or(json!({}))
-}
-
-fn labels_of(service: &Json) -> Vec<&str> {
-    match service.get("labels") {
-        Some(Json::Object(labels)) => labels.keys().map(String::as_str).collect(),
-        Some(Json::Array(labels)) => labels.iter().filter_map(Json::as_str).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Nothing in a `*.sops.*` path is plaintext.

@@ -3,14 +3,18 @@
 
 pub mod definition;
 pub mod file;
+pub mod host;
+pub mod inspect;
 pub mod interpolate;
 pub mod label;
 pub mod publish;
+pub mod rough;
 pub mod scalar;
 pub mod schema;
 pub mod service;
+pub mod statics;
 pub mod translate;
 pub mod yaml;
 
-pub use file::Dynamic;
+pub use host::{Told, tell, tell_roughly};
 pub use publish::{judge, publish};

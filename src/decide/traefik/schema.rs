@@ -40,7 +40,7 @@ impl Refers {
             Refers::Service => "service",
             Refers::Middleware => "middleware",
             Refers::ServersTransport => "servers transport",
-            Refers::TlsOptions => "TLS options",
+            Refers::TlsOptions => "set of TLS options",
         }
     }
 

@@ -207,7 +207,7 @@ fn a_ring_that_must_be_signed_and_is_not_is_named() {
 #[test]
 fn a_floating_tag_is_refused() {
     on_a_copy("check/floating-tag.txt", &["check"], |root| {
-        edit(root, "stacks/traefik/compose.yaml", "traefik:v3.5.3", "traefik:latest");
+        edit(root, "stacks/traefik/compose.yaml", "traefik:v3.7.15", "traefik:latest");
         edit(root, "stacks/nextcloud/compose.yaml", "redis:7.4.5-alpine", "redis");
         edit(root, "stacks/zitadel/compose.yaml", "    image: ghcr.io/zitadel/zitadel:v3.2.1\n", "    build: .\n");
     });
@@ -287,8 +287,8 @@ fn every_mistake_is_named_at_once() {
         edit(root, "hosts/alpha/host.yaml", "ring: canary", "ring: canary\ncolour: blue");
         edit(root, "hosts/bravo/host.yaml", "nextcloud, zitadel", "nextclud, Zitadel, traefik");
         edit(root, "hosts/bravo/host.yaml", "DOMAIN: bravo.example.org", "DOMAIN: 1.10\n  COMPOSE_FILE: other.yaml");
-        edit(root, "stacks/traefik/compose.yaml", "traefik:v3.5.3", "traefik");
-        edit(root, "stacks/traefik/compose.yaml", "DOMAIN: ${DOMAIN}", "DOMAIN: ${DOMIAN}");
+        edit(root, "stacks/traefik/compose.yaml", "traefik:v3.7.15", "traefik");
+        edit(root, "stacks/traefik/compose.yaml", "email=${ACME_EMAIL}", "email=${ACME_EMIAL}");
         fs::remove_file(root.join("signers/allowed_signers")).unwrap();
     });
 }
@@ -301,13 +301,13 @@ fn a_symbolic_link_is_refused() {
 }
 
 #[test]
-fn labels_and_backups_that_are_not_carried_out_are_noted() {
+fn labels_that_ask_for_nothing_and_backups_that_are_not_carried_out_are_noted() {
     on_a_copy("check/notes.txt", &["check"], |root| {
         edit(
             root,
             "stacks/nextcloud/compose.yaml",
             "    shm_size: 256m\n",
-            "    labels: { traefik.enable: \"true\" }\n",
+            "    labels: { traefik.http.routers.db.rule: Host(`db`) }\n",
         );
         edit(
             root,
@@ -315,6 +315,63 @@ fn labels_and_backups_that_are_not_carried_out_are_noted() {
             "monitors:",
             "backup: { repository: /srv/backup, at: \"03:00\" }\nmonitors:",
         );
+    });
+}
+
+#[test]
+fn what_traefik_would_not_understand_is_named_with_file_line_and_label() {
+    on_a_copy("check/traefik.txt", &["check", "--host", "alpha"], |root| {
+        edit(root, "stacks/nextcloud/compose.yaml", "routers.nextcloud.rule", "routers.nextcloud.rul");
+        edit(root, "stacks/zitadel/compose.yaml", "server.port: \"8080\"", "server.prt: \"8080\"");
+        edit(root, "stacks/traefik/dynamic/middlewares.yaml", "stsSeconds: 15552000", "stsSeconds: half a year");
+        edit(root, "stacks/traefik/dynamic/dashboard.yaml", "entryPoints: [traefik]", "entryPoints: traefik");
+        fs::write(root.join("stacks/traefik/dynamic/old.toml"), "[http]\n").unwrap();
+        fs::write(root.join("stacks/traefik/dynamic/typo.yml"), "htpt: {}\n").unwrap();
+        let template = "http: {routers: {a: {rule: 'Host(`{{ env \"DOMAIN\" }}`)', service: a}}}\n";
+        fs::write(root.join("stacks/traefik/dynamic/template.yaml"), template).unwrap();
+    });
+}
+
+#[test]
+fn names_that_traefik_would_not_find_or_find_twice_are_named() {
+    on_a_copy("check/traefik-names.txt", &["check", "--host", "alpha"], |root| {
+        let nextcloud = "stacks/nextcloud/compose.yaml";
+        edit(root, nextcloud, "middlewares: nextcloud-dav", "middlewares: nextcloud-dev, auth@consul");
+        let more = "traefik.http.routers.nextcloud.entrypoints: websecured\n      \
+                    traefik.http.routers.nextcloud.tls.certresolver: lets-encrypt\n      \
+                    traefik.http.services.nextcloud.loadbalancer.serverstransport: slow@file\n      traefik.enable:";
+        edit(root, nextcloud, "traefik.enable:", more);
+        edit(root, "stacks/traefik/compose.yaml", "middlewares=security-headers@file", "middlewares=headers@file");
+        edit(root, "stacks/zitadel/compose.yaml", "networks: [edge, inside]", "networks: [inside]");
+        let zitadel = "http:\n  routers:\n    zitadel: { rule: 'Host(`id.${DOMAIN}`)', service: zitadel@docker }\n";
+        fs::write(root.join("stacks/traefik/dynamic/zitadel.yaml"), zitadel).unwrap();
+    });
+}
+
+#[test]
+fn the_routes_of_the_example_are_shown_without_a_host() {
+    on_a_copy("routes/example.txt", &["routes", "--dir", ".", "--host", "alpha"], |_| {});
+    on_a_copy("routes/json.txt", &["routes", "--dir", ".", "--host", "bravo", "--json"], |root| {
+        edit(root, "hosts/bravo/host.yaml", "traefik, nextcloud, zitadel", "traefik, zitadel");
+    });
+}
+
+#[test]
+fn routes_of_every_protocol_are_shown_with_all_that_they_pass() {
+    on_a_copy("routes/many.txt", &["routes", "--dir", ".", "--host", "alpha"], |root| {
+        let text = "http:\n  routers:\n    blue-green:\n      rule: Host(`www.${DOMAIN}`)\n      service: both\n      \
+                    middlewares: [operators-only]\n  services:\n    both: { weighted: { services: [{ name: blue }, { name: zitadel@docker }] } }\n    \
+                    blue: { loadBalancer: { servers: [{ url: 'http://192.0.2.1:80' }, { url: 'http://192.0.2.2:80' }] } }\n\
+                    tcp:\n  routers:\n    ssh: { rule: 'HostSNI(`*`)', entryPoints: [web], service: ssh }\n  \
+                    services:\n    ssh: { loadBalancer: { servers: [{ address: '192.0.2.3:22' }] } }\n";
+        fs::write(root.join("stacks/traefik/dynamic/more.yaml"), text).unwrap();
+    });
+}
+
+#[test]
+fn routes_of_a_checkout_with_mistakes_are_not_shown() {
+    on_a_copy("routes/mistake.txt", &["routes", "--dir", ".", "--host", "alpha"], |root| {
+        edit(root, "stacks/nextcloud/compose.yaml", "middlewares: nextcloud-dav", "middlewares: nextcloud-dev");
     });
 }
 

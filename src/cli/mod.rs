@@ -23,6 +23,7 @@ mod key;
 mod plan;
 mod promote;
 mod reconcile;
+mod routes;
 mod run;
 mod runs;
 mod secrets;
@@ -58,6 +59,8 @@ enum Verb {
     Status(status::Arguments),
     /// What happened
     Runs(runs::Arguments),
+    /// What leads where: every route, its state as Traefik sees it, and its line
+    Routes(routes::Arguments),
     /// Is this checkout valid? Needs no Docker, no key and no host
     Check(check::Arguments),
     /// What a pull request changes on each host; needs no Docker, no key and no host
@@ -113,6 +116,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Plan(arguments) => plan::plan(&host, &arguments),
         Verb::Status(arguments) => status::status(&host, &arguments),
         Verb::Runs(arguments) => runs::runs(&host, &arguments),
+        Verb::Routes(arguments) => routes::routes(&host, &arguments),
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Diff(arguments) => diff::diff(&arguments),
         Verb::Promote(arguments) => promote::promote(&arguments),

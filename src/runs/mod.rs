@@ -9,3 +9,4 @@ pub mod preview;
 pub mod promote;
 pub mod reconcile;
 pub mod ring;
+pub mod routes;

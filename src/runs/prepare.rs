@@ -41,6 +41,10 @@ pub struct Prepared {
     pub plugin: Plugin,
     /// Stacks that only go forward and were left as they are, if the ring goes back.
     pub left: Option<Fault>,
+    /// What the stacks are made from.
+    pub inputs: Vec<Inputs>,
+    /// This host's key for digests.
+    pub key: DigestKey,
 }
 
 /// Whether nothing moved since the last converged run: then one look at the engine is enough. Nothing is fetched,
@@ -114,7 +118,7 @@ pub async fn prepare(
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
     desired.stacks.retain(|stack| !left.contains(&stack.name));
     draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin, &left).await?;
-    Ok(Prepared { desired, secrets, plugin, left: downgrade::fault(&left, &ring.name) })
+    Ok(Prepared { desired, secrets, plugin, left: downgrade::fault(&left, &ring.name), inputs, key })
 }
 
 /// Whoever only looks makes no key: before the first run there is nothing to compare digests with.

@@ -47,6 +47,7 @@ pub mod secret_key;
 pub mod stack;
 pub mod stop;
 pub mod systemd;
+pub mod traefik;
 pub mod transport;
 pub mod watch;
 
@@ -174,6 +175,9 @@ pub trait World {
     async fn act(&self, step: &Step, desired: Option<&DesiredStack>, logins: &Logins) -> Result<(), Fault>;
     /// One look at the containers of these services.
     async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault>;
+
+    /// What Traefik's API at this address on loopback knows: its `/api/rawdata`.
+    async fn traefik_says(&self, address: &str) -> Result<serde_json::Value, Fault>;
 
     /// The push URL of a monitor, as far as this host learned it since it booted. Kept in memory only.
     fn push_url(&self, monitor: &str) -> Option<Secret<String>>;

@@ -29,7 +29,7 @@ use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
     Fetched, Occasion, Plugin, World, clock, compose, disk, generations, git, key, kuma, ledger, memory, page, refs,
-    secret_key, stack, stop, systemd,
+    secret_key, stack, stop, systemd, traefik,
 };
 
 /// `agent.toml` is a few hundred bytes.
@@ -303,6 +303,10 @@ impl World for Real {
 
     async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault> {
         self.engine.look(stack, services).await
+    }
+
+    async fn traefik_says(&self, address: &str) -> Result<serde_json::Value, Fault> {
+        traefik::rawdata(address).await
     }
 
     fn push_url(&self, monitor: &str) -> Option<Secret<String>> {

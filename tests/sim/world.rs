@@ -621,6 +621,10 @@ impl World for Sim {
         Ok(host.engine.look(stack, services, host.seconds()))
     }
 
+    async fn traefik_says(&self, address: &str) -> Result<serde_json::Value, Fault> {
+        Err(Fault::new(Code::TraefikSilent, format!("there is no Traefik at {address}")))
+    }
+
     fn push_url(&self, monitor: &str) -> Option<Secret<String>> {
         self.host().push_urls.get(monitor).cloned().map(Secret::new)
     }

@@ -10,6 +10,7 @@ pub struct Image {
     command: Vec<String>,
     changes: Vec<String>,
     files: Vec<(String, Vec<u8>)>,
+    programs: Vec<&'static str>,
 }
 
 /// Process 1 is not ended by SIGTERM unless it asks to be; without this, each stop would take ten seconds.
@@ -19,7 +20,7 @@ impl Image {
     /// Runs `command` (busybox is all there is).
     pub fn command(command: &[&str]) -> Self {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        Self { command, changes: Vec::new(), files: Vec::new() }
+        Self { command, changes: Vec::new(), files: Vec::new(), programs: Vec::new() }
     }
 
     /// Stays up, does nothing, stops at once when asked.
@@ -32,6 +33,13 @@ impl Image {
         let serve =
             r#"mkdir -p /www && printf '%s\n' "$MESSAGE" >/www/message && httpd -p 80 -h /www && echo serving && "#;
         Self::command(&["sh", "-c", &format!("{serve}{STAY}")])
+    }
+
+    /// The real Traefik.
+    pub fn traefik() -> Self {
+        let mut image = Self::command(&[]).change("ENTRYPOINT [\"/bin/traefik\"]");
+        image.programs.push("traefik");
+        image
     }
 
     /// Ends at once.
@@ -92,6 +100,9 @@ impl Image {
         std::fs::write(root.path().join("www/index.html"), format!("{name}\n")).expect("the directory is writable");
         std::fs::write(root.path().join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")
             .expect("the directory is writable");
+        for program in &self.programs {
+            std::fs::copy(tool(program), root.path().join("bin").join(program)).expect("the program can be copied");
+        }
         for (path, content) in &self.files {
             let path = root.path().join(path);
             std::fs::create_dir_all(path.parent().expect("below the root")).expect("the directory is writable");

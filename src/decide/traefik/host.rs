@@ -99,6 +99,7 @@ pub fn tell(
     told.rendered = dynamic.rendered;
     told.mistakes = dynamic.mistakes;
     let proxy = traefik_service(traefik.model);
+    let mut cut_off = Vec::new();
     for stack in stacks {
         let name = stack.inputs.stack.as_str();
         let Some(services) = all.get(name) else { continue };
@@ -109,7 +110,7 @@ pub fn tell(
         let of_service: Targets<'_> = &of_service;
         let translated = translate::translate(name, services, of_service);
         if let Some(proxy) = proxy.and_then(|proxy| all.get(STACK)?.get(proxy)) {
-            told.mistakes.extend(unreachable(name, services, &translated.definitions, proxy));
+            cut_off.extend(unreachable(name, services, &translated.definitions, proxy));
         }
         told.definitions.extend(translated.definitions);
         told.mistakes.extend(translated.mistakes);
@@ -126,6 +127,7 @@ pub fn tell(
             if told.mistakes.is_empty() && sight == Sight::Whole {
                 told.mistakes.extend(inspect::inspect(&told.definitions, &statics));
             }
+            told.mistakes.append(&mut cut_off);
             told.statics = Some(statics);
         }
         Err(text) => {

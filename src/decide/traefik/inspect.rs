@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::definition::{Definition, Source};
 use super::schema::Refers;
 use super::statics::Static;
-use crate::decide::mistake::{Mistake, meant};
+use crate::decide::mistake::{Mistake, line_in, meant};
 
 /// What Traefik defines itself.
 const INTERNAL: [&str; 10] = [
@@ -39,12 +39,12 @@ pub fn inspect(definitions: &[Definition], statics: &Static) -> Vec<Mistake> {
         for name in &settings.middlewares {
             if !exists(definitions, "http", "middlewares", name, statics) {
                 let text = format!("entry point `{entry_point}`: there is no middleware `{name}`");
-                mistakes.push(Mistake::new(&statics.path, text));
+                mistakes.push(Mistake::at(&statics.path, line_in(&statics.text, name), text));
             }
         }
         if let Some(resolver) = settings.resolver.as_ref().filter(|name| !statics.resolvers.contains(*name)) {
             let text = format!("entry point `{entry_point}`: there is no certificate resolver `{resolver}`");
-            mistakes.push(Mistake::new(&statics.path, text));
+            mistakes.push(Mistake::at(&statics.path, line_in(&statics.text, resolver), text));
         }
     }
     mistakes

@@ -9,6 +9,7 @@ pub mod interpolate;
 pub mod label;
 pub mod publish;
 pub mod rough;
+pub mod routes;
 pub mod scalar;
 pub mod schema;
 pub mod service;

@@ -36,6 +36,8 @@ pub struct EntryPoint {
 pub struct Static {
     /// The file in the repository that says it.
     pub path: String,
+    /// Its text, to find lines in.
+    pub text: String,
     /// Entry points by name.
     pub entry_points: BTreeMap<String, EntryPoint>,
     /// Certificate resolvers.
@@ -69,14 +71,18 @@ pub fn read(service: &str, inputs: &Inputs, model: &Model, directory: &str) -> R
     let definition = model.services.get(service).unwrap_or(&Json::Null);
     let flags = flags(&words(definition.get("command")));
     let compose = format!("stacks/{}/compose.yaml", inputs.stack);
-    if let Some((path, text)) = mounted(definition, model, inputs, directory, &flags) {
-        let settings = if path.ends_with("toml") { toml_settings(&text) } else { yaml_settings(&text) };
-        return Ok(from(&settings.map_err(|text| format!("{path}: {text}"))?, &path));
+    let compose_text = || {
+        let text = inputs.files.get("compose.yaml").and_then(|file| file.text().ok());
+        text.unwrap_or_default().to_owned()
+    };
+    if let Some((path, target, text)) = mounted(definition, model, inputs, directory, &flags) {
+        let settings = if target.ends_with(".toml") { toml_settings(&text) } else { yaml_settings(&text) };
+        return Ok(from(&settings.map_err(|text| format!("{path}: {text}"))?, &path, text));
     }
     if !flags.is_empty() {
-        return Ok(from(&flags, &compose));
+        return Ok(from(&flags, &compose, compose_text()));
     }
-    Ok(from(&environment(definition), &compose))
+    Ok(from(&environment(definition), &compose, compose_text()))
 }
 
 /// `command` as the model has it: a list.
@@ -117,14 +123,15 @@ fn environment(service: &Json) -> Settings {
     variables.filter_map(setting).collect()
 }
 
-/// The file that is mounted where Traefik reads its configuration: its path in the repository, and its text.
+/// The file that is mounted where Traefik reads its configuration: its path in the
+/// repository, its path in the container, its text.
 fn mounted(
     service: &Json,
     model: &Model,
     inputs: &Inputs,
     directory: &str,
     flags: &Settings,
-) -> Option<(String, String)> {
+) -> Option<(String, String, String)> {
     let named = flags.iter().find(|(path, _)| path.len() == 1 && path[0].eq_ignore_ascii_case("configfile"));
     let wanted: Vec<String> = match named {
         Some((_, path)) => vec![path.clone()],
@@ -138,19 +145,19 @@ fn mounted(
             let path = format!("{source}{below}");
             let path = path.trim_start_matches('/');
             let text = inputs.files.get(path)?.text().ok()?;
-            Some((format!("stacks/{}/{path}", inputs.stack), text.to_owned()))
+            Some((format!("stacks/{}/{path}", inputs.stack), target.clone(), text.to_owned()))
         });
         let configs = service.get("configs").and_then(Json::as_array).into_iter().flatten();
         let from_config = configs.filter(|config| config.get("target").and_then(Json::as_str) == Some(target.as_str()));
         let from_config = from_config.filter_map(|config| {
             let definition = model.configs.get(config.get("source")?.as_str()?)?;
             if let Some(content) = definition.get("content").and_then(Json::as_str) {
-                let ending = target.rsplit('.').next().unwrap_or_default();
-                return Some((format!("stacks/{}/compose.yaml ({ending}", inputs.stack) + ")", content.to_owned()));
+                let place = format!("stacks/{}/compose.yaml", inputs.stack);
+                return Some((place, target.clone(), content.to_owned()));
             }
             let path = definition.get("file")?.as_str()?.strip_prefix(directory)?.trim_start_matches('/').to_owned();
             let text = inputs.files.get(&path)?.text().ok()?;
-            Some((format!("stacks/{}/{path}", inputs.stack), text.to_owned()))
+            Some((format!("stacks/{}/{path}", inputs.stack), target.clone(), text.to_owned()))
         });
         from_volume.chain(from_config).next()
     })
@@ -188,8 +195,8 @@ fn toml_settings(text: &str) -> Result<Settings, String> {
     yaml_settings(&json)
 }
 
-fn from(settings: &Settings, path: &str) -> Static {
-    let mut read = Static { path: path.to_owned(), ..Static::default() };
+fn from(settings: &Settings, path: &str, text: String) -> Static {
+    let mut read = Static { path: path.to_owned(), text, ..Static::default() };
     for (path, value) in settings {
         let lower: Vec<String> = path.iter().map(|name| name.to_lowercase()).collect();
         let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
@@ -262,7 +269,7 @@ mod tests {
         let mount = json!({"volumes": [{"source": "/s/traefik/conf", "target": "/etc/traefik"}]});
         let by_file = read_service(mount, &[("conf/traefik.yaml", yaml)]);
         assert_eq!(by_file.path, "stacks/traefik/conf/traefik.yaml");
-        assert_eq!(Static { path: by_flags.path.clone(), ..by_file }, by_flags);
+        assert_eq!(Static { path: by_flags.path.clone(), text: String::new(), ..by_file }, by_flags);
 
         let toml = "[entryPoints.web]\naddress = \":80\"\n[certificatesResolvers.le.acme]\nemail = \"a@b.c\"\n";
         let mount = json!({"command": ["--configFile=/x.toml"], "volumes": [{"source": "/s/traefik/x.toml", "target": "/x.toml"}]});

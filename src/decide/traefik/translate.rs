@@ -60,8 +60,10 @@ pub fn translate(stack: &str, services: &BTreeMap<String, Service>, targets: Tar
             }
         }
         let mut said = label::read(&service.labels);
-        for wrong in said.wrong.drain(..) {
-            translated.mistakes.push(refuse(&wrong.label, &wrong.text));
+        if !said.wrong.is_empty() {
+            // What would follow from half of the labels is of no use to anybody.
+            translated.mistakes.extend(said.wrong.iter().map(|wrong| refuse(&wrong.label, &wrong.text)));
+            continue;
         }
         let mut building = Building { stack, name, service, services, targets, refused: Vec::new() };
         building.build(&mut said);

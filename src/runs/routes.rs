@@ -1,0 +1,71 @@
+//! The routes of a host, or of a directory that is not even committed. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::decide::digest::DigestKey;
+use crate::decide::fault::{Code, Fault};
+use crate::decide::report::Draft;
+use crate::decide::traefik::host::{self, Sight, Stack, Told};
+use crate::decide::traefik::routes::{self, Route};
+use crate::decide::{fleet, render};
+use crate::model::{Inputs, Model, Tree};
+use crate::runs::prepare::{self, Trust};
+use crate::world::World;
+
+/// What leads where on one host.
+#[derive(Debug)]
+pub struct Listing {
+    /// The host's name.
+    pub host: String,
+    /// Its routes.
+    pub routes: Vec<Route>,
+    /// Why the state of routes is unknown, if it is.
+    pub unknown: Option<String>,
+}
+
+/// The routes of this host, with their state as Traefik sees it.
+pub async fn here(world: &impl World) -> Result<Listing, Fault> {
+    let host = world.settings().host.clone();
+    let mut draft = Draft::begin(&host, "routes", world.now(), std::process::id());
+    let mut ledger = world.ledger()?;
+    let prepared = prepare::prepare(world, &mut ledger, &mut draft, Trust::LookOnly, None).await?;
+    let models: BTreeMap<&str, &Model> =
+        prepared.desired.stacks.iter().map(|stack| (stack.name.as_str(), &stack.model)).collect();
+    let directory = |inputs: &Inputs| world.settings().stack_directory(&inputs.stack).to_string_lossy().into_owned();
+    let directories: Vec<String> = prepared.inputs.iter().map(directory).collect();
+    let stacks: Vec<Stack<'_>> = prepared
+        .inputs
+        .iter()
+        .zip(&directories)
+        .filter_map(|(inputs, directory)| Some(Stack { inputs, model: models.get(inputs.stack.as_str())?, directory }))
+        .collect();
+    let told = host::tell(&stacks, &prepared.key, Sight::Whole, &|_, _| None);
+    refuse_mistakes(&told, "this host's revision")?;
+    let answer = match routes::api(&stacks, &told) {
+        Ok(address) => world.traefik_says(&address).await.map_err(|fault| fault.sentence),
+        Err(why) => Err(why),
+    };
+    Ok(listing(host, &told, &answer))
+}
+
+/// The routes that a host would have with this directory. Needs neither engine nor plugin nor key.
+pub fn of_directory(tree: &Tree, name: &str) -> Result<Listing, Fault> {
+    let spec = fleet::read(tree, name).map_err(|found| fleet::spec_invalid(found, "this directory"))?;
+    let secrets = render::Secrets::sealed(&spec)
+        .map_err(|error| Fault::new(Code::SecretsDamaged, "the SOPS file cannot be read").caused_by(&error))?;
+    let key = DigestKey::new(vec![0; 32]);
+    let told = host::tell_roughly(&render::inputs(&spec, &secrets, &key), &key);
+    refuse_mistakes(&told, "this directory")?;
+    Ok(listing(name.to_owned(), &told, &Err("this is a directory, not a host".to_owned())))
+}
+
+fn refuse_mistakes(told: &Told, what: &str) -> Result<(), Fault> {
+    if told.mistakes.is_empty() { Ok(()) } else { Err(fleet::spec_invalid(told.mistakes.clone(), what)) }
+}
+
+fn listing(host: String, told: &Told, answer: &Result<Json, String>) -> Listing {
+    let answer = answer.as_ref().map_err(Clone::clone);
+    Listing { host, routes: routes::routes(told, &answer), unknown: answer.err() }
+}

@@ -349,7 +349,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 21] = [
+    let verbs: [&[&str]; 22] = [
         &[],
         &["run"],
         &["courier"],
@@ -358,6 +358,7 @@ fn every_verb_explains_itself() {
         &["status"],
         &["runs"],
         &["runs", "show"],
+        &["routes"],
         &["check"],
         &["diff"],
         &["promote"],

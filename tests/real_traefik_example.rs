@@ -99,10 +99,24 @@ fn the_stack_of_the_example_serves_its_routes_and_shows_its_dashboard_on_loopbac
         inspected["Mounts"].as_array().unwrap().iter().filter_map(|mount| mount["Source"].as_str()).collect();
     assert!(mounts.iter().all(|source| !source.contains("docker.sock")), "{mounts:?}");
     assert!(inspected["Mounts"].to_string().contains("traefik_acme"), "{mounts:?}");
-    // One line per request, as JSON.
+    // What is called as Compose calls Nextcloud's container is reached, through the headers of every answer.
+    engine.image("lab/web:1", &Image::web());
+    engine.docker(&["run", "--detach", "--network=edge", "--name=nextcloud-nextcloud-1", "lab/web:1"]).succeeds();
+    let url = "https://127.0.0.1/message";
+    let host = "Host: cloud.alpha.example.org";
+    let mut wget = engine.command("busybox");
+    wget.args(["wget", "-S", "-O", "-", "--no-check-certificate", "--header", host, url]);
+    let answer = until("the route leads to the container", || {
+        let ran = wget.run();
+        ran.is_success().then(|| ran.said())
+    });
+    for header in ["Strict-Transport-Security: max-age=15552000", "X-Content-Type-Options: nosniff"] {
+        assert!(answer.to_lowercase().contains(&header.to_lowercase()), "{answer}");
+    }
+    // One line per request, as JSON. Traefik does not count its own redirect.
     let log = until("the request is in the access log", || {
         let log = engine.docker(&["logs", &container]).said();
-        log.contains("\"RequestPath\":\"/x\"").then_some(log)
+        log.contains("\"RequestPath\":\"/message\"").then_some(log)
     });
     assert!(!log.contains("Error occurred during watcher callback"), "{log}");
 

@@ -337,6 +337,7 @@ fn names_that_traefik_would_not_find_or_find_twice_are_named() {
     on_a_copy("check/traefik-names.txt", &["check", "--host", "alpha"], |root| {
         let nextcloud = "stacks/nextcloud/compose.yaml";
         edit(root, nextcloud, "middlewares: nextcloud-dav", "middlewares: nextcloud-dev, auth@consul");
+        edit(root, nextcloud, "Host(`cloud.${DOMAIN}`)", "Host(`cloud.${DOMAIN}`");
         let more = "traefik.http.routers.nextcloud.entrypoints: websecured\n      \
                     traefik.http.routers.nextcloud.tls.certresolver: lets-encrypt\n      \
                     traefik.http.services.nextcloud.loadbalancer.serverstransport: slow@file\n      traefik.enable:";

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::definition::{Definition, Source};
+use super::rule;
 use super::schema::Refers;
 use super::statics::Static;
 use crate::decide::mistake::{Mistake, line_in, meant};
+use crate::decide::taint;
 
 /// What Traefik defines itself.
 const INTERNAL: [&str; 10] = [
@@ -29,6 +31,7 @@ pub fn inspect(definitions: &[Definition], statics: &Static) -> Vec<Mistake> {
     let mut mistakes = twice(definitions);
     for definition in definitions {
         mistakes.extend(incomplete(definition));
+        mistakes.extend(unreadable(definition, statics));
         for (path, refers, name) in definition.references() {
             if let Some(text) = unknown(definition, refers, &name, definitions, statics) {
                 mistakes.push(Mistake::at(&definition.path, definition.line(&path), text));
@@ -90,6 +93,17 @@ fn incomplete(definition: &Definition) -> Option<Mistake> {
         _ => return None,
     };
     Some(Mistake::at(&definition.path, definition.line(""), format!("{} {text}", definition.title())))
+}
+
+/// Rules in the words of Traefik 2 are another language.
+fn unreadable(definition: &Definition, statics: &Static) -> Option<Mistake> {
+    let text = |key: &str| definition.value.get(key).and_then(Json::as_str);
+    let is_old = text("ruleSyntax").map_or(statics.rules_are_old, |syntax| syntax == "v2");
+    let rule = text("rule").filter(|rule| !rule.is_empty() && !is_old && definition.section == "routers")?;
+    // What a secret is, only the host knows.
+    let flaw = rule::flaw(rule, &definition.protocol).filter(|_| !taint::is_tainted(rule))?;
+    let text = format!("{}: Traefik cannot read its rule: {flaw}", definition.title());
+    Some(Mistake::at(&definition.path, definition.line("rule"), text))
 }
 
 fn unknown(
@@ -181,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_there_is_found_with_and_without_its_provider() {
         let root = json!({"http": {
-            "routers": {"a": {"rule": "x", "service": "api@internal", "middlewares": ["m@file", "m"], "tls": {"options": "default"}}},
+            "routers": {"a": {"rule": "Host(`x`)", "service": "api@internal", "middlewares": ["m@file", "m"], "tls": {"options": "default"}}},
             "middlewares": {"m": {"chain": {"middlewares": ["m"]}}},
         }});
         assert_eq!(found(&[("f", root)]), [] as [&str; 0]);
@@ -189,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_same_name_in_two_files_is_refused_and_half_things_too() {
-        let router = json!({"http": {"routers": {"a": {"rule": "x", "service": "api@internal"}}}});
+        let router = json!({"http": {"routers": {"a": {"rule": "Host(`x`)", "service": "api@internal"}}}});
         assert_eq!(found(&[("f", router.clone()), ("g", router)]), ["g: router `a` is also defined in f"]);
         let root = json!({"http": {
             "routers": {"a": {"service": "api@internal"}},

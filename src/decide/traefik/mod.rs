@@ -10,6 +10,7 @@ pub mod label;
 pub mod publish;
 pub mod rough;
 pub mod routes;
+pub mod rule;
 pub mod scalar;
 pub mod schema;
 pub mod service;

@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn the_api_is_found_where_it_is_published_on_loopback() {
         let service = |port: Json| json!({"command": ["--entryPoints.ops.address=:8080"], "ports": [port]});
-        let at = |port: Json| with(service(port), |stacks, told| api(stacks, told));
+        let at = |port: Json| with(service(port), api);
         let loopback = json!({"target": 8080, "published": "9000", "host_ip": "127.0.0.1"});
         assert_eq!(at(loopback).as_deref(), Ok("http://127.0.0.1:9000"));
         let elsewhere = json!({"target": 8080, "published": "9000", "host_ip": "192.0.2.1"});
@@ -236,7 +236,7 @@ mod tests {
         let other = json!({"target": 80, "published": "80"});
         assert!(at(other).unwrap_err().contains("port 8080 of entry point `ops`"));
         let insecure = json!({"command": ["--api.insecure", "--entryPoints.ops.address=:1"], "network_mode": "host"});
-        let found = with(insecure, |stacks, told| api(stacks, told));
+        let found = with(insecure, api);
         assert_eq!(found.as_deref(), Ok("http://127.0.0.1:8080"));
     }
 

@@ -151,7 +151,7 @@ async fn other_branches_and_tags_are_not_fetched() {
 #[tokio::test]
 async fn another_host_key_is_refused_and_nothing_is_fetched() {
     let server = GitServer::ssh();
-    served(&server);
+    let _fleet = served(&server);
     let host = Host::of(&server);
     server.change_host_key();
     let fault = host.courier().run().await.unwrap_err();
@@ -167,7 +167,7 @@ async fn another_host_key_is_refused_and_nothing_is_fetched() {
 #[tokio::test]
 async fn a_server_that_nobody_pinned_is_refused() {
     let server = GitServer::ssh();
-    served(&server);
+    let _fleet = served(&server);
     let mut host = Host::of(&server);
     host.settings.known_hosts = host.scratch.write("known_hosts", "");
     let fault = host.courier().run().await.unwrap_err();
@@ -181,7 +181,7 @@ async fn a_server_that_nobody_pinned_is_refused() {
 #[tokio::test]
 async fn a_key_that_is_not_registered_is_refused() {
     let server = GitServer::ssh();
-    served(&server);
+    let _fleet = served(&server);
     let mut host = Host::of(&server);
     let stranger = support::Signer::new("stranger");
     host.settings.deploy_key = Some(stranger.private_key());
@@ -238,7 +238,7 @@ async fn a_repository_or_branch_that_is_not_there_is_a_persons_business() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let server = GitServer::http(None);
-    served(&server);
+    let _fleet = served(&server);
     let target = server.url("fleet.git");
     let elsewhere = Server::start(move |request| {
         let rest = request.target.trim_start_matches("/fleet.git");
@@ -451,6 +451,36 @@ async fn the_courier_follows_the_branch_and_sends_what_comes_until_it_is_told_to
     };
     let (ended, ()) = tokio::join!(courier(&*world, false), story);
     ended.unwrap();
+}
+
+#[tokio::test]
+async fn while_fetching_waits_for_a_person_no_message_says_that_all_is_well() {
+    let (server, kuma) = (GitServer::http(Some("r1ght-t0ken")), PushServer::start());
+    let _fleet = served(&server);
+    let host = Host::of(&server).with_token("wr0ng-t0ken");
+    let url = kuma.monitor("t0kent0ken");
+    let told = |world: Rc<Real>, beats: usize| {
+        let (kuma, url) = (&kuma, url.clone());
+        async move {
+            world.remember_push_url("reconcile", Some(&Secret::new(url.clone())));
+            let story = async {
+                until(|| kuma.beats("t0kent0ken").len() + 1 == beats).await;
+                world.post(&message(&url)).unwrap();
+                until(|| kuma.beats("t0kent0ken").len() == beats).await;
+                world.stop().order();
+            };
+            let (ended, ()) = tokio::join!(courier(&*world, false), story);
+            ended.unwrap();
+        }
+    };
+    // At once, and again in the place of what the keeper says.
+    told(world(&host), 2).await;
+    let host = host.with_token("r1ght-t0ken");
+    told(world(&host), 3).await;
+    let beats: Vec<_> = kuma.beats("t0kent0ken").into_iter().map(|beat| (beat.status, beat.msg)).collect();
+    let waits = "fetch: fetch-refused: 127.0.0.1 refused the token, or wants one".to_owned();
+    assert_eq!(beats[..2], [(Status::Down, waits.clone()), (Status::Down, waits)]);
+    assert_eq!(beats[2].0, Status::Up);
 }
 
 #[tokio::test]

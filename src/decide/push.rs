@@ -65,17 +65,31 @@ pub fn after_run(report: &Report, url: Secret<String>) -> Message {
     }
 }
 
-/// What to tell the `reconcile` monitor when a fetch failed and only a person can end that. The keeper goes on with what
-/// was fetched before, and would say for ever that all is well.
+/// What to tell the `reconcile` monitor when a fetch failed and only a person can end that.
 pub fn after_fetch(fault: &Fault, now: Timestamp, url: Secret<String>) -> Message {
     Message {
         id: format!("{}-courier", now.strftime("%Y%m%dT%H%M%S%.3fZ")),
         monitor: "reconcile".into(),
         url,
         status: Status::Down,
-        text: shorten(&format!("fetch: {}: {}", fault.code.name(), fault.sentence)),
+        text: fetching_waits(fault),
         ping_ms: None,
     }
+}
+
+/// The message as it is sent while fetching may wait for a person: a run that went well is no news then, and Kuma would
+/// call the monitor up.
+pub fn unless_fetching_waits(message: &Message, fault: Option<&Fault>) -> Message {
+    match fault {
+        Some(fault) if message.monitor == "reconcile" && message.status == Status::Up => {
+            Message { status: Status::Down, text: fetching_waits(fault), ..message.clone() }
+        }
+        _ => message.clone(),
+    }
+}
+
+fn fetching_waits(fault: &Fault) -> String {
+    shorten(&format!("fetch: {}: {}", fault.code.name(), fault.sentence))
 }
 
 fn shorten(text: &str) -> String {

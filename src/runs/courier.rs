@@ -1,7 +1,7 @@
-//! The courier: asks the git server for the followed branch, and sends what lies in the outbox, and serves the
-//! status page. It verifies nothing
-//! and decides nothing about stacks; whoever takes it over can at most keep news from this host.
+//! The courier: asks the git server for the followed branch, sends what lies in the outbox, and serves the status page.
+//! It verifies nothing and decides nothing about stacks; whoever takes it over can at most keep news from this host.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,19 +28,24 @@ pub async fn courier(world: &impl World, once: bool) -> Result<(), Fault> {
     let settings = world.settings();
     world.say(Event::ServiceStarted { verb: "courier", host: settings.host.clone() });
     world.service_ready();
+    let trouble = Trouble::default();
     // Side by side: a git server that hangs must not keep status messages back, and the other way round. What is
     // dropped at the order to stop is repeated after the next start: a fetch leaves the old tip, a message stays.
     tokio::select! {
         // The order comes first: the other two never end.
         biased;
         () = ordered_to_stop(world) => {}
-        () = fetch_again_and_again(world) => {}
-        () = send_again_and_again(world) => {}
+        () = fetch_again_and_again(world, &trouble) => {}
+        () = send_again_and_again(world, &trouble) => {}
         () = serve_again_and_again(world) => {}
     }
     world.say(Event::ServiceStopped { verb: "courier" });
     Ok(())
 }
+
+/// Why fetching waits for a person. Until one came, no message may say that all is well: the keeper goes on with what
+/// was fetched before, and knows nothing of it.
+type Trouble = RefCell<Option<Fault>>;
 
 async fn ordered_to_stop(world: &impl World) {
     while !world.stopping() {
@@ -56,7 +61,7 @@ async fn fetch(world: &impl World) -> Result<(), Fault> {
 }
 
 /// Asks at this host's own moments of the poll interval; after a failure sooner at first, then less and less often.
-async fn fetch_again_and_again(world: &impl World) {
+async fn fetch_again_and_again(world: &impl World, trouble: &Trouble) {
     let settings = world.settings();
     let share = Share::of(&settings.host, "poll");
     let mut attempts = Attempts::default();
@@ -64,6 +69,7 @@ async fn fetch_again_and_again(world: &impl World) {
     while !world.stopping() {
         let wait = match fetch(world).await {
             Ok(()) => {
+                trouble.take();
                 let failures = attempts.worked();
                 if failures > 0 {
                     world.say(Event::FetchRecovered { failures });
@@ -72,6 +78,7 @@ async fn fetch_again_and_again(world: &impl World) {
                 Duration::try_from(next.duration_since(world.now())).unwrap_or_default()
             }
             Err(fault) => {
+                trouble.replace((fault.code.mover() == Mover::Person).then(|| fault.clone()));
                 if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) {
                     alert(world, &fault);
                     world.say(Event::FetchFailed { fault: Box::new(fault) });
@@ -109,10 +116,10 @@ fn alert(world: &impl World, fault: &Fault) {
     }
 }
 
-async fn send_again_and_again(world: &impl World) {
+async fn send_again_and_again(world: &impl World, trouble: &Trouble) {
     let mut rounds = Rounds { share: Share::of(&world.settings().host, "push"), ..Rounds::default() };
     while !world.stopping() {
-        rounds.send_due(world).await;
+        rounds.send_due(world, trouble).await;
         world.wait(LOOK).await;
     }
 }
@@ -127,7 +134,7 @@ struct Rounds {
 
 impl Rounds {
     /// Sends what is due, each monitor's messages in their order: a later one never overtakes an earlier one.
-    async fn send_due(&mut self, world: &impl World) {
+    async fn send_due(&mut self, world: &impl World, trouble: &Trouble) {
         let messages = match world.outbox() {
             Ok(messages) => messages,
             Err(fault) => {
@@ -143,7 +150,8 @@ impl Rounds {
             if !attempts.due(world.now()) {
                 continue;
             }
-            match send(world, message).await {
+            let message = push::unless_fetching_waits(message, trouble.borrow().as_ref());
+            match send(world, &message).await {
                 Ok(()) => {
                     attempts.worked();
                 }
@@ -151,7 +159,7 @@ impl Rounds {
                     let share = self.share;
                     let wait = |failures| backoff(failures, share).min(LONGEST_RETRY);
                     if attempts.failed(world.now(), &fault, wait) {
-                        world.say(Event::PushFailed { monitor: message.monitor.clone(), fault: Box::new(fault) });
+                        world.say(Event::PushFailed { monitor: message.monitor, fault: Box::new(fault) });
                     }
                 }
             }

@@ -12,6 +12,8 @@ pub const MAX_BYTES: usize = 5 * 1024 * 1024;
 pub const MAX_DEPTH: usize = 128;
 /// Most values of one file, aliases expanded.
 pub const MAX_ENTRIES: usize = 100_000;
+/// Most documents of one file.
+pub const MAX_DOCUMENTS: usize = 1_000;
 /// Most bytes of text that anchors may keep and aliases may copy.
 const MAX_COPIED_BYTES: usize = 2 * MAX_BYTES;
 /// Most key entries (age, pgp, kms ...) of one file.

@@ -1,7 +1,7 @@
 //! Reads YAML into the tree: several documents, comments, aliases, and scalars as go-yaml sees them.
 //!
-//! Built on a parser that yields events, so that size, depth and the expansion of aliases are bounded before
-//! anything is built. Refuses a key that stands twice, since nobody can say which of the two is meant.
+//! Built on a parser that yields events. They are read twice: first to bound size and depth, to see that the structure
+//! is whole and to learn where comments can stand; then to build. So they are never held all at once. Refuses a key that stands twice, since nobody can say which of the two is meant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use super::document::Node;
 use super::error::SopsError;
-use super::limits::{Budget, MAX_BYTES, MAX_ENTRIES, TOO_MANY, check_depth};
+use super::limits::{Budget, MAX_BYTES, MAX_DOCUMENTS, MAX_ENTRIES, TOO_MANY, check_depth};
 use super::yaml_comments::{Behind, Comment, find};
 use super::yaml_scalar;
 use super::yaml_style::is_old_break;
@@ -19,12 +19,12 @@ use crate::model::Secret;
 pub fn parse(text: &str) -> Result<Vec<Node>, SopsError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mended;
-    let (text, (events, scalars)) = match read_events(text) {
+    let (text, scalars) = match scalars_in(text) {
         Err(SopsError::Malformed { line, .. }) => {
             mended = with_braces_indented(text, line)?;
-            (mended.as_str(), read_events(&mended)?)
+            (mended.as_str(), scalars_in(&mended)?)
         }
-        read => (text, read?),
+        found => (text, found?),
     };
     let mut builder = Builder {
         comments: find(text, &scalars)?.into_iter().peekable(),
@@ -33,7 +33,8 @@ pub fn parse(text: &str) -> Result<Vec<Node>, SopsError> {
         budget: Budget::full(),
         documents: Vec::new(),
     };
-    for (event, span) in events {
+    for event in events(text) {
+        let (event, span) = event?;
         builder.take(event, span)?;
     }
     builder.end_of_stream();
@@ -62,8 +63,10 @@ fn with_braces_indented(text: &str, line: usize) -> Result<String, SopsError> {
 
 /// The first line where the structure breaks.
 fn broken_line(text: &str) -> Option<usize> {
-    let mut parser = Parser::new_from_str(text);
-    std::iter::from_fn(|| parser.next_event()).find_map(|event| Some(event.err()?.marker().line()))
+    events(text).find_map(|event| match event {
+        Err(SopsError::Malformed { line, .. }) => Some(line),
+        _ => None,
+    })
 }
 
 fn with_brace_indented(text: &str, line: usize) -> Option<String> {
@@ -77,31 +80,38 @@ fn with_brace_indented(text: &str, line: usize) -> Option<String> {
     (is_brace && opened.ends_with('{')).then(|| format!("{before}{:width$}{rest}", "", width = opened.len()))
 }
 
-type SpannedEvents<'a> = Vec<(Event<'a>, Span)>;
-
-/// All events, and where the scalars stand.
-fn read_events(text: &str) -> Result<(SpannedEvents<'_>, Vec<(usize, usize)>), SopsError> {
-    let mut events = Vec::new();
-    let mut scalars = Vec::new();
+fn events(text: &str) -> impl Iterator<Item = Result<(Event<'_>, Span), SopsError>> {
     let mut parser = Parser::new_from_str(text);
-    let mut depth = 0;
-    while let Some(event) = parser.next_event() {
-        // The message of the parser is left out because it may quote the text.
-        let (event, span) = event.map_err(|error| malformed_at(error.marker().line()))?;
+    // The message of the parser is left out because it may quote the text.
+    std::iter::from_fn(move || parser.next_event())
+        .map(|event| event.map_err(|error| malformed_at(error.marker().line())))
+}
+
+/// Where the scalars stand in a text whose size and depth are within the limits.
+fn scalars_in(text: &str) -> Result<Vec<(usize, usize)>, SopsError> {
+    let mut scalars = Vec::new();
+    let (mut depth, mut entries, mut documents) = (0, 0, 0);
+    for event in events(text) {
+        let (event, span) = event?;
         match event {
-            Event::Scalar(..) => scalars.push((span.start.index(), span.end.index())),
-            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+            Event::Scalar(..) => {
+                entries += 1;
+                scalars.push((span.start.index(), span.end.index()));
+            }
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                entries += 1;
+                depth += 1;
+            }
             Event::MappingEnd | Event::SequenceEnd => depth -= 1,
+            Event::DocumentStart(_) => documents += 1,
             _ => {}
         }
         check_depth(depth)?;
-        // A mapping has two scalars per entry, and each collection a start and an end.
-        if events.len() > 4 * MAX_ENTRIES {
+        if entries > MAX_ENTRIES || documents > MAX_DOCUMENTS {
             return Err(TOO_MANY);
         }
-        events.push((event, span));
     }
-    Ok((events, scalars))
+    Ok(scalars)
 }
 
 fn malformed_at(line: usize) -> SopsError {

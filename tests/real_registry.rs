@@ -11,6 +11,12 @@ mod support;
 use support::lab::WEB;
 use support::{Lab, Registry, search_for_canary};
 
+/// As clients keep a login.
+fn base64_of(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
 #[test]
 fn an_image_is_pulled_with_the_login_of_the_sealed_file_and_a_wrong_login_touches_nothing() {
     let mut lab = Lab::new();
@@ -44,7 +50,9 @@ fn an_image_is_pulled_with_the_login_of_the_sealed_file_and_a_wrong_login_touche
     lab.secrets(&login(Registry::PASSWORD));
     lab.deploy("right login");
     assert_eq!(lab.exec("web", "web", &["cat", "/www/message"]), "hello");
-    let hits = search_for_canary(&[lab.host.state(), lab.engine.data_root.clone()], &["wrong-password-88"]);
+    let lasting = [lab.host.state(), lab.host.etc(), lab.engine.data_root.clone(), lab.engine.client_config()];
+    let encoded = base64_of(&format!("{}:{}", Registry::USER, Registry::PASSWORD));
+    let hits = search_for_canary(&lasting, &["wrong-password-88", Registry::PASSWORD, &encoded]);
     assert!(hits.is_empty(), "{hits:#?}");
 
     // Registry away: nothing is pulled for what is here already.

@@ -224,7 +224,42 @@ fn plaintext_in_a_sops_file_is_named_but_not_shown() {
         });
         fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
         fs::write(root.join("stacks/zitadel/extra.sops.env"), "TOKEN=hunter2\n").unwrap();
+        fs::write(root.join("stacks/zitadel/extra.sops.json"), "{\"token\": \"hunter2\"}\n").unwrap();
+        fs::write(root.join("stacks/zitadel/extra.sops"), "hunter2\n").unwrap();
         fs::write(root.join("hosts/bravo/secrets.sops.yaml"), "all: {KUMA_RECONCILE: hunter2}\n").unwrap();
+    });
+}
+
+/// Seals a file with real `sops` for somebody. Elsewhere: the rules of the repository are not for it.
+fn seal(root: &Path, path: &str, plain: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join(Path::new(path).file_name().unwrap());
+    fs::write(&file, plain).unwrap();
+    let mut sops = Command::new(tools::tool("sops"));
+    sops.args(["encrypt", "--in-place", "--age", OPERATOR]).arg(&file).current_dir(scratch.path());
+    assert!(sops.status().unwrap().success());
+    fs::copy(file, root.join(path)).unwrap();
+}
+
+#[test]
+fn one_value_in_clear_among_sealed_ones_is_named_in_every_format() {
+    on_a_copy("check/one-in-clear.txt", &["check"], |root| {
+        seal(root, "stacks/zitadel/a.sops.json", "{\"sealed\": \"x\"}");
+        edit(root, "stacks/zitadel/a.sops.json", "{", "{\"nested\": {\"added\": \"hunter2\"},");
+        seal(root, "stacks/zitadel/b.sops.env", "SEALED=x\n");
+        edit(root, "stacks/zitadel/b.sops.env", "SEALED", "ADDED=hunter2\nSEALED");
+        seal(root, "stacks/zitadel/c.sops", "x\n");
+        let sealed = fs::read_to_string(root.join("stacks/zitadel/c.sops")).unwrap();
+        let value = sealed.split('"').find(|part| part.starts_with("ENC[")).unwrap();
+        edit(root, "stacks/zitadel/c.sops", value, "hunter2");
+    });
+}
+
+#[test]
+fn a_second_file_of_secrets_is_named() {
+    on_a_copy("check/two-files.txt", &["check"], |root| {
+        fs::copy(root.join("hosts/alpha/secrets.sops.yaml"), root.join("hosts/alpha/secrets.sops.json")).unwrap();
+        edit(root, ".sops.yaml", "^hosts/alpha/.*\\.sops\\.yaml$", "^hosts/alpha/");
     });
 }
 

@@ -100,7 +100,7 @@ fn signer_files(tree: &Tree, list: &[u8]) -> SignerFiles {
 }
 
 fn check_sops_rules(tree: &Tree, findings: &mut Findings) {
-    let has_secrets = tree.files().any(|(path, _)| path.ends_with("secrets.sops.yaml"));
+    let has_secrets = tree.files().any(|(path, _)| path.contains("/secrets.sops."));
     if has_secrets && tree.get(".sops.yaml").is_none() {
         let text = "this file is missing: `sops` would not know for whom to seal";
         findings.mistakes.push(Mistake::new(".sops.yaml", text));

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use crate::decide::compose::{self, Extension};
 use crate::decide::delivery::{Delivery, in_clear};
 use crate::decide::digest::DigestKey;
-use crate::decide::sops::{Document, Node, SopsError};
+use crate::decide::sops::{Document, Format, Node, SopsError};
 use crate::decide::{dotenv, fleet, taint};
 use crate::model::host::{HostSpec, Login, Logins, StackSource};
 use crate::model::tree::File;
@@ -27,9 +27,16 @@ pub struct Secrets {
 
 impl Secrets {
     /// Reads the decrypted shape: `all: {NAME: value}`, `<stack>: {NAME: value}`,
-    /// `registries: {HOST: {username: ..., password: ...}}`.
+    /// `registries: {HOST: {username: ..., password: ...}}`. Values are literal, but for those of dotenv: it has no
+    /// sections, and its values are what Compose would read.
     pub fn read(document: &Document) -> Result<Self, String> {
         let mut secrets = Self::default();
+        if document.format() == Format::Dotenv {
+            let text = document.emit().map_err(|error| error.to_string())?;
+            let text = std::str::from_utf8(text.expose()).map_err(|_| "it is not text".to_owned())?;
+            secrets.sections.insert(fleet::SHARED_SECTION.to_owned(), dotenv::values(text)?);
+            return Ok(secrets);
+        }
         for (section, node) in document.root().entries() {
             if section == fleet::REGISTRIES_SECTION {
                 secrets.logins = read_logins(node)?;

@@ -216,7 +216,8 @@ pub fn open(world: &impl World, spec: &HostSpec) -> Result<(Secrets, Option<Open
         return Ok((Secrets::default(), None));
     };
     let identities = world.identities()?;
-    let document = sops::decrypt(&sealed.bytes, Format::Yaml, &identities)
+    let document = Format::of_path(&sealed.path)
+        .and_then(|format| sops::decrypt(&sealed.bytes, format, &identities))
         .map_err(|error| fleet::sealed_fault(&error, &sealed.path, &identities.recipients()))?;
     let opened = Opened { path: sealed.path.clone(), recipient: document.opened_by().to_owned() };
     let secrets = Secrets::read(&document).map_err(|mistake| spec_mistake(Mistake::new(&sealed.path, mistake)))?;

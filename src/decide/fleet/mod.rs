@@ -107,7 +107,7 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
         return Err(mistakes);
     };
     let vars = read_vars(tree, &path, &file.vars, &mut mistakes);
-    let sealed = read_sealed(tree, host);
+    let sealed = read_sealed(tree, host, &mut mistakes);
     let secrets = secret_names(sealed.as_ref(), &mut mistakes);
     let stacks = read_stacks(tree, &path, &file.stacks, &mut mistakes);
     // When nothing is known of the secrets, every use of one would look like a mistake.

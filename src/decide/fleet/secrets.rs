@@ -5,13 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{REGISTRIES_SECTION, SHARED_SECTION, is_reserved};
 use crate::decide::fault::{Code, Fault};
 use crate::decide::mistake::{Mistake, line_of};
-use crate::decide::sops::{Outline, SopsError};
+use crate::decide::sops::{Format, Outline, SopsError};
 use crate::decide::{dotenv, sops};
 use crate::model::host::{Monitors, Sealed, StackSource};
 use crate::model::tree::Tree;
 
-pub(super) fn read_sealed(tree: &Tree, host: &str) -> Option<Sealed> {
-    let path = format!("hosts/{host}/secrets.sops.yaml");
+/// The host's file of secrets, in one of three formats. Two files would be two truths.
+pub(super) fn read_sealed(tree: &Tree, host: &str, mistakes: &mut Vec<Mistake>) -> Option<Sealed> {
+    let paths = ["yaml", "json", "env"].map(|ending| format!("hosts/{host}/secrets.sops.{ending}"));
+    let mut found = paths.into_iter().filter(|path| tree.get(path).is_some());
+    let path = found.next()?;
+    for other in found {
+        mistakes.push(Mistake::new(other, format!("{path} is there too; a host has one file of secrets")));
+    }
     tree.get(&path).map(|file| Sealed { bytes: file.bytes.clone(), path })
 }
 
@@ -30,15 +36,21 @@ pub fn sealed_mistake(path: &str, error: &SopsError) -> Mistake {
     }
 }
 
-/// The names in a SOPS file, by section. They stand there in clear, so this needs no key.
+/// The names in a SOPS file, by section. They stand there in clear, so this needs no key. dotenv has no sections: what
+/// stands there is for every stack.
 pub fn names_in(sealed: Option<&Sealed>) -> Result<BTreeMap<String, BTreeSet<String>>, SopsError> {
     let Some(sealed) = sealed else { return Ok(BTreeMap::new()) };
-    let outlines = sops::keys_in_clear(&sealed.bytes, sops::Format::Yaml)?;
+    let format = Format::of_path(&sealed.path)?;
+    let outlines = sops::keys_in_clear(&sealed.bytes, format)?;
     let entries = |outline: &Outline| match outline {
         Outline::Map(entries) => entries.clone(),
         _ => Vec::new(),
     };
     let sections = outlines.first().map(entries).unwrap_or_default();
+    if format == Format::Dotenv {
+        let names = sections.iter().map(|(name, _)| dotenv::without_export(name).trim().to_owned()).collect();
+        return Ok([(SHARED_SECTION.to_owned(), names)].into());
+    }
     let names_in = |(section, outline): (String, Outline)| {
         (section, entries(&outline).into_iter().map(|(name, _)| name).collect())
     };

@@ -97,6 +97,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// The format of the file.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// The content: a mapping, or [`Node::Str`] / [`Node::Bytes`] for the binary format.
     ///
     /// A YAML file of several documents gives its first one; see [`Document::documents`].

@@ -188,6 +188,7 @@ fn ledger() -> Ledger {
             keys: BTreeSet::from(["SHA256:y".to_owned()]),
             rings: BTreeMap::from([("canary".to_owned(), SealedRing { sequence: 7, digest: "eeee".into() })]),
         }),
+        remap: moorline::model::Remap { uid: 231_072, gid: 231_072 },
         hold: Some(hold),
         unknown: BTreeMap::from([("of-a-newer-version".to_owned(), json!({ "kept": true }))]),
     }

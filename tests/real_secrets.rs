@@ -10,7 +10,7 @@ mod support;
 
 use std::path::PathBuf;
 
-use support::{Lab, Run as _, search_for_canary};
+use support::{Image, Lab, Run as _, search_for_canary};
 
 const CANARIES: &[&str] = &["canary-file-7f31", "canary-config-9a22", "canary-push-token", "canary-login-5d10"];
 const IN_ENVIRONMENT: &str = "canary-environment-4c77";
@@ -199,6 +199,50 @@ fn a_file_belongs_to_the_user_that_the_long_form_names() {
     assert!(!read(&lab, "1000", "/run/secrets/own").is_success());
     assert_eq!(read(&lab, "1001", "/run/secrets/own").succeeds(), "canary-own");
     assert!(lab.host.moorline(&["reconcile"]).succeeds().contains("nothing to do"));
+}
+
+#[test]
+fn a_file_belongs_to_its_user_also_where_the_engine_remaps_users() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut lab = Lab::new();
+    let run = lab.host.run_directory();
+    let ramfs = |lab: &Lab| {
+        std::fs::create_dir_all(&run).unwrap();
+        let mut mount = lab.engine.scratch().command("busybox");
+        mount.args(["mount", "-t", "ramfs", "-o", "mode=0755", "lab"]).arg(&run).run().succeeds();
+    };
+    ramfs(&lab);
+    lab.engine.resume_remapped();
+    lab.engine.image("lab/db:1", &Image::idle().healthy());
+    lab.host_yaml("[app]");
+    lab.secrets("app:\n  OWN: canary-own\n");
+    let stack = "services:\n  app:\n    image: lab/db:1\n    user: \"1000:1000\"\n    stop_grace_period: 1s\n    \
+                 secrets: [{ source: own, target: own, uid: \"1000\", gid: \"2000\", mode: 0400 }, everyones]\n\
+                 secrets:\n  own: { environment: OWN }\n  everyones: { environment: OWN }\n";
+    lab.fleet.write("stacks/app/compose.yaml", stack);
+    lab.deploy("first");
+    let read = |user: &str, path: &str| {
+        lab.engine.compose(&lab.host.stack("app"), &["exec", "-T", "-u", user, "app", "cat", path])
+    };
+    assert_eq!(read("1000", "/run/secrets/own").succeeds(), "canary-own");
+    assert!(!read("1001:2000", "/run/secrets/own").is_success(), "another user reads it");
+    assert_eq!(read("1001", "/run/secrets/everyones").succeeds(), "canary-own");
+    let owners = || {
+        let below = std::fs::read_dir(run.join("secrets/app")).unwrap().flat_map(|entry| {
+            std::fs::read_dir(entry.unwrap().path()).unwrap().map(|file| file.unwrap().metadata().unwrap())
+        });
+        below.map(|file| (file.uid(), file.gid(), file.mode() & 0o7777)).collect::<std::collections::BTreeSet<_>>()
+    };
+    let shifted = [(231_072, 231_072, 0o444), (232_072, 233_072, 0o400)].into();
+    assert_eq!(owners(), shifted);
+
+    // After a reboot the engine is not there to be asked.
+    lab.engine.docker(&["rm", "-f", "app-app-1"]).succeeds();
+    lab.engine.stop();
+    lab.engine.scratch().command("busybox").arg("umount").arg(&run).run().succeeds();
+    ramfs(&lab);
+    lab.host.moorline(&["secrets"]).succeeds();
+    assert_eq!(owners(), shifted);
 }
 
 #[test]

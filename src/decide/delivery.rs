@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::decide::digest::DigestKey;
 use crate::decide::taint;
-use crate::model::{Access, Inputs, Model, Secret, SecretFile, Value};
+use crate::model::{Access, DesiredStack, Inputs, Model, Remap, Secret, SecretFile, Value};
 
 /// What of one stack is delivered as files in memory.
 #[derive(Debug, Default)]
@@ -163,6 +163,25 @@ fn asked(entry: &Json) -> Result<Access, String> {
     Ok(Access { uid: number("uid")?, gid: number("gid")?, mode })
 }
 
+/// How far an engine shifts the users of containers, by what it says of itself: with `userns-remap` it names the option,
+/// and keeps everything in a directory that is named after the first user and group. None if it does one but not the other.
+pub fn remap(options: &[String], root: &str) -> Option<Remap> {
+    if !options.iter().any(|option| option.split(',').any(|part| part == "name=userns")) {
+        return Some(Remap::default());
+    }
+    let (uid, gid) = root.trim_end_matches('/').rsplit('/').next()?.split_once('.')?;
+    Some(Remap { uid: uid.parse().ok()?, gid: gid.parse().ok()? })
+}
+
+/// Gives the files of a stack to whom the engine makes of their owners. An owner beyond all numbers is nobody's.
+pub fn shift(stack: &mut DesiredStack, remap: Remap) {
+    let shifted = |id: u32, by: u32| id.saturating_add(by).min(u32::MAX - 1);
+    for file in &mut stack.secrets {
+        file.access.uid = shifted(file.access.uid, remap.uid);
+        file.access.gid = shifted(file.access.gid, remap.gid);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -240,6 +259,18 @@ mod tests {
             let (_, refused) = choose(json!({ "a": used(long) }));
             assert_eq!(refused.len(), 1, "{refused:?}");
             assert!(refused[0].starts_with(&format!("services.a.secrets.token.{expected}")), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_remaps_users_says_so_and_its_directory_by_how_much() {
+        let options = |of: &[&str]| of.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let plain = options(&["name=seccomp,profile=builtin"]);
+        let remapped = options(&["name=seccomp,profile=builtin", "name=userns"]);
+        assert_eq!(remap(&plain, "/var/lib/docker/1.2"), Some(Remap::default()));
+        assert_eq!(remap(&remapped, "/var/lib/docker/231072.65537"), Some(Remap { uid: 231_072, gid: 65_537 }));
+        for root in ["/var/lib/docker", "/var/lib/docker.d/5", "/x/a.b", ""] {
+            assert_eq!(remap(&remapped, root), None, "{root}");
         }
     }
 }

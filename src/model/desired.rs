@@ -80,6 +80,22 @@ impl fmt::Display for Access {
     }
 }
 
+/// How far the engine shifts the users of containers away from those of the host (`userns-remap`); by nothing, mostly.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remap {
+    /// Root of a container is this user of the host.
+    pub uid: u32,
+    /// And this group.
+    pub gid: u32,
+}
+
+impl Remap {
+    /// Whether users are the same inside and outside.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A file that exists in memory-backed storage only.
 #[derive(Debug, Clone)]
 pub struct SecretFile {

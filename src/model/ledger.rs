@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::model::observed::Container;
 use crate::model::report::Opened;
 use crate::model::ring::{Pending, Seal};
-use crate::model::{Model, Revision};
+use crate::model::{Model, Remap, Revision};
 
 /// The contents of `ledger.json`. Fields that this version does not know are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,10 @@ pub struct Ledger {
     /// Set once this host's ring said `signed: required`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
+    /// How far the engine shifted the users of containers when it was last asked: after a reboot, files of secrets are
+    /// put back before it can be asked.
+    #[serde(default, skip_serializing_if = "Remap::is_none")]
+    pub remap: Remap,
     /// A person's order to look but not to touch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,

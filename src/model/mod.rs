@@ -13,7 +13,7 @@ pub mod secret;
 pub mod settings;
 pub mod tree;
 
-pub use desired::{Access, Desired, DesiredStack, Inputs, Model, SecretFile, Value};
+pub use desired::{Access, Desired, DesiredStack, Inputs, Model, Remap, SecretFile, Value};
 pub use host::{HostSpec, Monitors, StackSource};
 pub use ledger::{Anchor, Applied, Hold, Ledger, Warrant};
 pub use observed::{Container, Health, Observed, State};

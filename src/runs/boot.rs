@@ -9,8 +9,8 @@ use crate::decide::digest::DigestKey;
 use crate::decide::event::Event;
 use crate::decide::fault::Fault;
 use crate::decide::trust::Verified;
-use crate::decide::{fleet, render};
-use crate::model::{Applied, Inputs, Ledger, Revision};
+use crate::decide::{delivery, fleet, render};
+use crate::model::{Applied, Inputs, Ledger, Remap, Revision};
 use crate::runs::prepare;
 use crate::world::World;
 
@@ -43,7 +43,7 @@ pub fn restore(world: &impl World) -> Result<Restored, Fault> {
                 break;
             }
             let done = inputs(world, &ledger, &verified, &revision, &key)
-                .and_then(|inputs| restore_from(world, &inputs, &key, &mut wanted, &mut restored));
+                .and_then(|inputs| restore_from(world, &inputs, &key, ledger.remap, &mut wanted, &mut restored));
             hindrance = hindrance.or(done.err());
         }
     }
@@ -107,6 +107,7 @@ fn restore_from(
     world: &impl World,
     inputs: &[Inputs],
     key: &DigestKey,
+    remap: Remap,
     wanted: &mut BTreeMap<&str, &Applied>,
     restored: &mut Restored,
 ) -> Result<(), Fault> {
@@ -116,7 +117,8 @@ fn restore_from(
             continue;
         };
         match render::stack(inputs, &applied.model, world.settings(), key) {
-            Ok(desired) => {
+            Ok(mut desired) => {
+                delivery::shift(&mut desired, remap);
                 if let Err(fault) = world.restore_memory(&desired) {
                     first = first.and(Err(fault));
                     continue;

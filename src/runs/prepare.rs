@@ -11,7 +11,7 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, downgrade, fleet, standstill};
+use crate::decide::{compose, delivery, downgrade, fleet, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
@@ -117,6 +117,10 @@ pub async fn prepare(
     draft.notes.extend(exposed_notes(&desired));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
     desired.stacks.retain(|stack| !left.contains(&stack.name));
+    if trust == Trust::Advance && desired.stacks.iter().any(|stack| !stack.secrets.is_empty()) {
+        ledger.remap = world.remap().await?;
+        desired.stacks.iter_mut().for_each(|stack| delivery::shift(stack, ledger.remap));
+    }
     draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin, &left).await?;
     Ok(Prepared { desired, secrets, plugin, left: downgrade::fault(&left, &ring.name), inputs, key })
 }

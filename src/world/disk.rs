@@ -31,6 +31,14 @@ pub fn write_for(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     written
 }
 
+/// Whether the file is there and is theirs for whom it should be.
+pub fn is_for(path: &Path, access: Access) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        let owner = Access { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 };
+        found.is_file() && owner == access
+    })
+}
+
 fn write_and_rename(unfinished: &Path, path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     write_unfinished(unfinished, bytes, access)?;
     fs::rename(unfinished, path)?;

@@ -17,10 +17,11 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 
 use crate::decide::compose::CONTENT_LABEL;
+use crate::decide::delivery;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::Sample;
 use crate::model::host::Logins;
-use crate::model::{Container, Health, Observed, State};
+use crate::model::{Container, Health, Observed, Remap, State};
 
 /// How long one question may take; stopping a container may take as long as its grace period besides.
 const TIMEOUT_SECONDS: u64 = 120;
@@ -55,6 +56,19 @@ impl Engine {
     pub async fn version(&self) -> Result<String, Fault> {
         let version = self.docker()?.version().await.map_err(|error| away(&self.socket, &error))?;
         Ok(version.version.unwrap_or_default())
+    }
+
+    /// How far it shifts the users of containers.
+    pub async fn remap(&self) -> Result<Remap, Fault> {
+        let info = self.docker()?.info().await.map_err(|error| away(&self.socket, &error))?;
+        let (options, root) = (info.security_options.unwrap_or_default(), info.docker_root_dir.unwrap_or_default());
+        delivery::remap(&options, &root).ok_or_else(|| {
+            let what = "the Docker Engine remaps users (`userns-remap`), and does not say to which";
+            Fault::new(Code::EngineAway, what)
+                .because(format!("its directory {root} is not named after the first user and group"))
+                .at("nothing was changed: files of secrets would belong to the wrong user")
+                .hint("`docker info` shows both; take `userns-remap` out of /etc/docker/daemon.json")
+        })
     }
 
     /// Every container of a Compose project, with one question.

@@ -16,7 +16,9 @@ use crate::decide::push::Message;
 use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
-use crate::model::{DesiredStack, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, Step};
+use crate::model::{
+    DesiredStack, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings, Step,
+};
 
 pub mod checkout;
 pub mod child;
@@ -160,6 +162,8 @@ pub trait World {
     fn plugin_stamp(&self, version: &str) -> Result<String, Fault>;
     /// All containers of Compose projects.
     async fn observe(&self) -> Result<Observed, Fault>;
+    /// How far the engine shifts the users of containers.
+    async fn remap(&self) -> Result<Remap, Fault>;
     /// Which of these stacks have no files in memory-backed storage, as after a reboot.
     fn without_memory(&self, stacks: &[String]) -> BTreeSet<String>;
     /// Puts back the files in memory of what stands in a stack's directory already.

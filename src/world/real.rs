@@ -19,7 +19,7 @@ use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    Action, DesiredStack, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, Step,
+    Action, DesiredStack, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings, Step,
 };
 use crate::world::docker::Engine;
 use crate::world::fetch::Fetch;
@@ -255,6 +255,10 @@ impl World for Real {
 
     async fn observe(&self) -> Result<Observed, Fault> {
         self.engine.observe().await
+    }
+
+    async fn remap(&self) -> Result<Remap, Fault> {
+        self.engine.remap().await
     }
 
     fn without_memory(&self, stacks: &[String]) -> BTreeSet<String> {

@@ -121,8 +121,12 @@ pub fn write_memory(settings: &Settings, stack: &DesiredStack) -> Result<(), Fau
         clear_way(&path)?;
         let write = || {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            // The path names its content and its owner, so what is there is right.
-            if path.is_file() { Ok(()) } else { disk::write_for(&path, file.content.expose(), file.access) }
+            // The path names its content, so what is there is right, unless the engine has begun to remap users.
+            if disk::is_for(&path, file.access) {
+                Ok(())
+            } else {
+                disk::write_for(&path, file.content.expose(), file.access)
+            }
         };
         write().map_err(|error| disk::unwritable(&path, &error))?;
     }

@@ -20,7 +20,8 @@ use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
 use moorline::model::tree::File;
 use moorline::model::{
-    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Page, Report, Revision, Secret, Settings, State, Step,
+    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings,
+    State, Step,
 };
 use moorline::runs::reconcile::reconcile;
 use moorline::world::{Fetched, Occasion, Plugin, World};
@@ -518,6 +519,10 @@ impl World for Sim {
         self.ask("observe");
         let host = self.engine()?;
         Ok(host.engine.observe(host.seconds()))
+    }
+
+    async fn remap(&self) -> Result<Remap, Fault> {
+        Ok(Remap::default())
     }
 
     fn without_memory(&self, stacks: &[String]) -> BTreeSet<String> {

@@ -1,6 +1,7 @@
 //! A Docker Engine of its own for a test process, in its own network, with the Compose plugin beside it.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -75,11 +76,34 @@ impl Engine {
         })
     }
 
+    /// Stops the daemon and starts one that remaps users (`userns-remap`): its root is user 231072 of the machine. It has
+    /// images and containers of its own.
+    ///
+    /// It reads `/etc/subuid`, which is everyone's; so it gets mounts of its own, as they are now. A memory that is
+    /// mounted later it cannot see.
+    pub fn resume_remapped(&self) {
+        self.stop();
+        let ranges = self.scratch.write("subid", "daemon:231072:65536\n");
+        // The engine's root must find the way to its data.
+        std::fs::set_permissions(self.scratch.path(), std::fs::Permissions::from_mode(0o711)).expect("it is ours");
+        let script = "mount -o bind \"$0\" /etc/subuid && mount -o bind \"$0\" /etc/subgid && exec \"$@\"";
+        let mut daemon = self.command("busybox");
+        daemon.args(["unshare", "-m", "sh", "-c", script]).arg(ranges).arg(tool("dockerd"));
+        // And a containerd of its own, with the same mounts.
+        daemon.arg("--userns-remap=daemon");
+        self.start_daemon_by(daemon);
+    }
+
     fn start_daemon(&self) {
+        let mut daemon = self.command("dockerd");
+        daemon.arg("--containerd").arg(containerd_socket(&self.scratch));
+        self.start_daemon_by(daemon);
+    }
+
+    fn start_daemon_by(&self, mut daemon: Command) {
         // `nsenter`, not `ip netns exec`: that one mounts a /sys without control groups over the machine's.
         let log =
             std::fs::File::options().create(true).append(true).open(self.log_path()).expect("the scratch is writable");
-        let mut daemon = self.command("dockerd");
         daemon
             .arg("--config-file")
             .arg(self.scratch.join("daemon.json"))
@@ -87,8 +111,6 @@ impl Engine {
             .arg(&self.data_root)
             .arg("--exec-root")
             .arg(self.scratch.join("exec"))
-            .arg("--containerd")
-            .arg(containerd_socket(&self.scratch))
             .arg("--pidfile")
             .arg(self.scratch.join("docker.pid"))
             .arg("--host")

@@ -85,7 +85,7 @@ fuzz: ## Ten minutes of fuzzing the SOPS decoder, from the vectors on (a nightly
 		{ printf $$first; cat "$$file"; } > fuzz/corpus/$$(basename "$$file"); \
 	done
 	cd fuzz && RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 $(foreach option,level=4 inline-8bit-counters pc-table trace-compares,-Cllvm-args=-sanitizer-coverage-$(option))' \
-		cargo +nightly build --release --target $(host)
+		cargo +nightly build --release --bin sops_decrypt --target $(host)
 	cd fuzz && nice target/$(host)/release/sops_decrypt -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 \
 		-rss_limit_mb=4096 -artifact_prefix=artifacts/ -print_final_stats=1 corpus
 

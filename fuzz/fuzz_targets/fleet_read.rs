@@ -1,7 +1,7 @@
 //! Any bytes as each of the YAML files of a fleet repository: no panic, and no more than a moment.
 //!
 //! The first byte chooses the file, the rest is its content. Start from the files of `repo-layout-example`, each behind
-//! one byte: `cargo +nightly fuzz run fleet_read -- -timeout=1 -rss_limit_mb=256`.
+//! one byte: `cargo +nightly fuzz run --features whole fleet_read -- -timeout=1 -rss_limit_mb=256`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

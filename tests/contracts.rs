@@ -15,7 +15,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
-use moorline::model::ledger::{Begun, Settled};
+use moorline::model::ledger::{Begun, PulledImage, Settled};
+use moorline::model::policy::{Exception, Rule};
 use moorline::model::report::{FaultRecord, Opened, ServiceStatus};
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
 use moorline::model::{
@@ -189,6 +190,10 @@ fn ledger() -> Ledger {
             rings: BTreeMap::from([("canary".to_owned(), SealedRing { sequence: 7, digest: "eeee".into() })]),
         }),
         remap: moorline::model::Remap { uid: 231_072, gid: 231_072 },
+        images: BTreeMap::from([(
+            "app:1".to_owned(),
+            PulledImage { id: "sha256:cdef".into(), at: at(5), unused_since: Some(at(97)), removed: true },
+        )]),
         hold: Some(hold),
         unknown: BTreeMap::from([("of-a-newer-version".to_owned(), json!({ "kept": true }))]),
     }
@@ -252,6 +257,25 @@ fn every_fault_is_explained() {
     same_as_golden("docs/faults.md", &text);
 }
 
+/// Where the table of rules stands in docs/policy.md.
+const RULES: [&str; 2] = ["<!-- rules: written from model/policy.rs -->\n", "<!-- end of rules -->\n"];
+
+#[test]
+fn every_rule_of_the_policy_is_explained() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/policy.md");
+    let document = std::fs::read_to_string(path).expect("docs/policy.md");
+    let [begin, end] = RULES;
+    let (before, rest) = document.split_once(begin).expect("the mark before the rules");
+    let (_, after) = rest.split_once(end).expect("the mark after the rules");
+    let mut table = String::from("| rule | what it is against | `value` of an exception |\n|---|---|---|\n");
+    for rule in Rule::ALL {
+        let (name, exception, value, meaning) = rule.table();
+        let value = if exception == Exception::Never { "there are no exceptions" } else { value };
+        writeln!(table, "| `{name}` | {meaning} | {value} |").expect("a string takes everything");
+    }
+    same_as_golden("docs/policy.md", &format!("{before}{begin}{table}{end}{after}"));
+}
+
 /// One of each. A new variant does not compile before it is added to [`is_listed`] and here.
 fn events() -> Vec<Event> {
     let run = || "20260101T000000.000Z-12".to_owned();
@@ -272,6 +296,8 @@ fn events() -> Vec<Event> {
         ended(Verdict::Done),
         ended(Verdict::Failed { fault: text("step-failed"), because: vec![text("manifest unknown")] }),
         ended(Verdict::Skipped { because: text("pull of web failed") }),
+        Event::PullProgressed { image: text("app:2"), done: 5 << 20, total: 20 << 20 },
+        Event::ImageRemoved { run: run(), image: text("app:1") },
         Event::RunEnded { report: Box::new(report()) },
         Event::ReportLost { run: run(), fault: fault() },
         Event::HoldSet { owner: text("alice"), reason: text("looking"), until: at(3600).to_string() },
@@ -305,6 +331,8 @@ fn is_listed(event: &Event) -> bool {
         | Event::RevisionRefused { .. }
         | Event::PlanMade { .. }
         | Event::StepEnded { .. }
+        | Event::PullProgressed { .. }
+        | Event::ImageRemoved { .. }
         | Event::RunEnded { .. }
         | Event::ReportLost { .. }
         | Event::HoldSet { .. }

@@ -49,6 +49,7 @@ impl Host {
             age_key: scratch.join("age.key"),
             socket: "/var/run/docker.sock".into(),
             compose: None,
+            pull_timeout: Duration::from_secs(60),
             status: None,
             state: scratch.join("state"),
             run: scratch.join("run"),

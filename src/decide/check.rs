@@ -9,8 +9,9 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{check_clear, check_secrets, compose, traefik, yaml};
+use crate::decide::{check_clear, check_secrets, compose, images, policy, traefik, yaml};
 use crate::model::HostSpec;
+use crate::model::policy::Allowances;
 use crate::model::ring::Ring;
 use crate::model::tree::Tree;
 
@@ -31,7 +32,7 @@ pub struct Findings {
 /// Checks the whole repository, or one host of it. `branch` is the one that hosts follow.
 pub fn check(tree: &Tree, only: Option<&str>, branch: &str) -> Findings {
     let mut findings = Findings::default();
-    findings.mistakes.extend(fleet::repository_mistakes(tree));
+    let allowances = fleet::read_repository(tree, &mut findings.mistakes);
     findings.mistakes.extend(fleet::promotion(tree).err().unwrap_or_default());
     check_files(tree, &mut findings);
     check_signers(tree, &mut findings);
@@ -44,11 +45,11 @@ pub fn check(tree: &Tree, only: Option<&str>, branch: &str) -> Findings {
         findings.mistakes.push(Mistake::new("hosts", "there is no host"));
     }
     for host in &hosts {
-        check_host(tree, host, branch, &mut findings);
+        check_host(tree, host, branch, &allowances, &mut findings);
     }
     if only.is_none() {
         for stack in tree.directories_in("stacks") {
-            check_compose_file(tree, stack, &mut findings);
+            check_compose_file(tree, stack, &allowances, &mut findings);
         }
     }
     check_sops_files(tree, &mut findings);
@@ -107,14 +108,14 @@ fn check_sops_rules(tree: &Tree, findings: &mut Findings) {
     }
 }
 
-fn check_host(tree: &Tree, host: &str, branch: &str, findings: &mut Findings) {
+fn check_host(tree: &Tree, host: &str, branch: &str, allowances: &Allowances, findings: &mut Findings) {
     let path = format!("hosts/{host}/host.yaml");
     match fleet::read(tree, host) {
         Ok(spec) => {
             check_traefik(&spec, findings);
             findings.notes.extend(spec.notes);
             for stack in &spec.stacks {
-                check_compose_file(tree, &stack.name, findings);
+                check_compose_file(tree, &stack.name, allowances, findings);
             }
         }
         Err(mistakes) => findings.mistakes.extend(mistakes),
@@ -168,18 +169,20 @@ fn check_traefik(spec: &HostSpec, findings: &mut Findings) {
     findings.notes.extend(told.notes);
 }
 
-/// What can be said about a Compose file without Compose.
-fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
+/// What can be said about a Compose file without Compose: images, and the plainest demands.
+fn check_compose_file(tree: &Tree, stack: &str, allowances: &Allowances, findings: &mut Findings) {
     let path = format!("stacks/{stack}/compose.yaml");
     let Some(Ok(text)) = tree.get(&path).map(|file| file.text()) else { return };
     let value = match yaml::read::<Json>(text) {
         Ok(value) => value,
         Err(flaw) => return findings.mistakes.push(fleet::yaml_mistake(&path, flaw)),
     };
+    let allowed = allowances.get(stack).map_or(&[][..], Vec::as_slice);
+    findings.mistakes.extend(policy::sketched(stack, &value, text, allowed));
     let floating_allowed = value
         .get("x-moorline")
         .and_then(|extension| extension.get("images")?.as_str())
-        .is_some_and(|images| images == "floating");
+        .is_some_and(|rule| rule == "floating");
     let extension = extension_of(&value);
     if let Err(text) = compose::Extension::read(&extension).and_then(|extension| extension.refusal()) {
         findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "x-moorline:"), text));
@@ -197,7 +200,7 @@ fn check_compose_file(tree: &Tree, stack: &str, findings: &mut Findings) {
                 findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, &format!("{name}:")), text));
             }
             // A tag that comes from a variable is known only on the host.
-            Some(image) if !image.contains('$') && compose::is_floating(image) && !floating_allowed => {
+            Some(image) if !image.contains('$') && images::is_floating(image) && !floating_allowed => {
                 let text = format!("`{image}` has no fixed tag; name one, or set `x-moorline.images: floating`");
                 let line =
                     fleet::line_of(tree, &path, &format!("image: {image}")).or(fleet::line_of(tree, &path, image));

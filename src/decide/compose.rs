@@ -2,12 +2,15 @@
 //!
 //! It never interprets a Compose file itself; that is Compose's business (COMPOSE.md, section 6).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::decide::images::is_floating;
 use crate::decide::{schedule, taint, yaml};
 use crate::model::Model;
 
@@ -25,32 +28,37 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(300);
 #[error("compose printed a model that cannot be read")]
 pub struct ModelError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
-/// Reads what `config` prints. Compose worked in `staging`; the paths in the model are those of `directory`.
+/// Reads what `config` prints. Compose worked in a copy; `places` says which path there is which path of the model.
 ///
 /// In YAML, because the JSON form leaves out `x-moorline` below a service (seen with 2.40.3). It is Compose's own
 /// output, in one plain style, and not a file of a user.
-pub fn read_model(output: &[u8], staging: &str, directory: &str) -> Result<Model, ModelError> {
+pub fn read_model(output: &[u8], places: &[(&Path, &Path)]) -> Result<Model, ModelError> {
     let text = std::str::from_utf8(output).map_err(|error| ModelError(error.into()))?;
     let mut value: Json = yaml::read_output(text).map_err(|flaw| ModelError(flaw.into()))?;
-    as_applied(&mut value, staging, directory);
-    Model::deserialize(value).map_err(|error| ModelError(error.into()))
+    let places: Vec<_> = places.iter().map(|(from, to)| (from.to_string_lossy(), to.to_string_lossy())).collect();
+    as_applied(&mut value, &places);
+    let mut model = Model::deserialize(value).map_err(|error| ModelError(error.into()))?;
+    model.other.retain(|key, _| key != "name" && !key.starts_with("x-"));
+    Ok(model)
 }
 
 /// Compose doubles every `$` of its output, so that the output could be an input again.
-fn as_applied(value: &mut Json, from: &str, to: &str) {
+fn as_applied(value: &mut Json, places: &[(Cow<'_, str>, Cow<'_, str>)]) {
     match value {
         Json::String(text) => {
-            if let Some(rest) = text.strip_prefix(from)
-                && (rest.is_empty() || rest.starts_with('/'))
-            {
-                *text = format!("{to}{rest}");
+            let moved = places.iter().find_map(|(from, to)| {
+                let rest = text.strip_prefix(&**from)?;
+                (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))
+            });
+            if let Some(moved) = moved {
+                *text = moved;
             }
             if text.contains("$$") {
                 *text = text.replace("$$", "$");
             }
         }
-        Json::Array(items) => items.iter_mut().for_each(|item| as_applied(item, from, to)),
-        Json::Object(fields) => fields.values_mut().for_each(|field| as_applied(field, from, to)),
+        Json::Array(items) => items.iter_mut().for_each(|item| as_applied(item, places)),
+        Json::Object(fields) => fields.values_mut().for_each(|field| as_applied(field, places)),
         _ => {}
     }
 }
@@ -192,6 +200,8 @@ fn refused_in_service(name: &str, service: &Json, extension: &Extension) -> Vec<
         Ok(_) => {}
     }
     match service.get("image").and_then(Json::as_str) {
+        // The policy has the right word for it.
+        None if service.get("provider").is_some() => {}
         None => refused.push(format!("services.{name} has no image; hosts pull, they do not build")),
         Some(image) if is_floating(image) && extension.images != Some(Images::Floating) => refused.push(format!(
             "services.{name}.image: `{}` has no fixed tag; name one, or set `x-moorline.images: floating`",
@@ -215,18 +225,6 @@ fn is_signal(text: &str) -> bool {
     text.strip_prefix("SIG").is_some_and(|name| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
     })
-}
-
-/// Whether an image reference names something that moves: no tag and no digest, or `latest`.
-pub fn is_floating(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.split_once(':') {
-        None => true,
-        Some((_, tag)) => tag == "latest" || tag.is_empty(),
-    }
 }
 
 /// The secrets that a stack puts into the environment of a container, as (service, variable).
@@ -379,7 +377,7 @@ mod tests {
     fn paths_move_from_the_staging_directory_to_the_stack_directory_and_nothing_else_does() {
         let yaml =
             b"services:\n  a:\n    command: [echo, $$HOME]\n    volumes: [{source: /s/x/conf}, {source: /s/xy}]\n";
-        let model = read_model(yaml, "/s/x", "/var/x").unwrap();
+        let model = read_model(yaml, &[(Path::new("/s/x"), Path::new("/var/x"))]).unwrap();
         let volumes = json!([{"source": "/var/x/conf"}, {"source": "/s/xy"}]);
         assert_eq!(model.services["a"], json!({"command": ["echo", "$HOME"], "volumes": volumes}));
     }
@@ -402,16 +400,6 @@ mod tests {
         let (all, reasons) = with_followers(&model, set(&["vpn"]));
         assert_eq!(all, set(&["a", "b", "vpn"]));
         assert_eq!(reasons["b"], "a");
-    }
-
-    #[test]
-    fn floating_references_are_known() {
-        for image in ["nginx", "nginx:latest", "registry:5000/nginx", "registry:5000/a/nginx:latest"] {
-            assert!(is_floating(image), "{image}");
-        }
-        for image in ["nginx:1.27", "registry:5000/a/nginx:1", "nginx@sha256:00", "nginx:latest@sha256:00"] {
-            assert!(!is_floating(image), "{image}");
-        }
     }
 
     #[test]

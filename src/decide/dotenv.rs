@@ -11,6 +11,11 @@ pub fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
+/// Variables that steer Compose itself. Profiles may be chosen per host; nothing else may be redirected.
+pub fn is_reserved(name: &str) -> bool {
+    (name.starts_with("COMPOSE_") && name != "COMPOSE_PROFILES") || name.starts_with("DOCKER_")
+}
+
 /// One line that sets `name` to exactly `value`.
 ///
 /// Single quotes keep everything literally, but cannot hold a quote or end in a backslash; double quotes can, with

@@ -31,6 +31,10 @@ pub enum Event {
     PlanMade { run: String, revision: Option<Revision>, steps: usize },
     /// A step ended.
     StepEnded { run: String, step: Step, verdict: Verdict, elapsed_ms: u64 },
+    /// An image is being pulled, and it takes a while.
+    PullProgressed { image: String, done: u64, total: u64 },
+    /// An image that nobody needs any more was removed.
+    ImageRemoved { run: String, image: String },
     /// A run ended.
     RunEnded { report: Box<Report> },
     /// A report could not be written.
@@ -84,6 +88,8 @@ impl Event {
             Event::StepEnded { verdict: Verdict::Done, .. } => "step-done",
             Event::StepEnded { verdict: Verdict::Failed { .. }, .. } => "step-failed",
             Event::StepEnded { verdict: Verdict::Skipped { .. }, .. } => "step-skipped",
+            Event::PullProgressed { .. } => "pull-progressed",
+            Event::ImageRemoved { .. } => "image-removed",
             Event::RunEnded { .. } => "run-ended",
             Event::ReportLost { .. } => "report-lost",
             Event::HoldSet { .. } => "hold-set",
@@ -148,6 +154,10 @@ impl Event {
                 Verdict::Failed { because, .. } => format!("step failed: {step}: {}", because.join(": ")),
                 Verdict::Skipped { because } => format!("step skipped: {step}: {because}"),
             },
+            Event::PullProgressed { image, done, total } => {
+                format!("pull progressed: {image}, {} of {} MiB", done >> 20, total >> 20)
+            }
+            Event::ImageRemoved { image, .. } => format!("image removed: {image}, which nothing has needed for a week"),
             Event::RunEnded { report } => format!("run ended: {}", report.summary),
             Event::ReportLost { fault, .. } => format!("report lost: {}", one_line(fault)),
             Event::HoldSet { owner, reason, until } => format!("hold set by {owner} until {until}: {reason}"),
@@ -204,6 +214,15 @@ impl Event {
                 fields.push(("stack", step.stack.clone()));
                 fields.push(("step", step.action.verb().to_owned()));
                 fields.push(("elapsed_ms", elapsed_ms.to_string()));
+            }
+            Event::PullProgressed { image, done, total } => {
+                fields.push(("image", image.clone()));
+                fields.push(("bytes_done", done.to_string()));
+                fields.push(("bytes_total", total.to_string()));
+            }
+            Event::ImageRemoved { run, image } => {
+                fields.push(("run", run.clone()));
+                fields.push(("image", image.clone()));
             }
             Event::RunEnded { report } => {
                 fields.push(("run", report.run.clone()));

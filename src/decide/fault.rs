@@ -82,7 +82,12 @@ codes! {
     EngineAway, "engine-away", NextRun, 1, "the Docker Engine does not answer";
     PluginMissing, "plugin-missing", Person, 1, "the Compose plugin is missing or too old";
     ComposeRefused, "compose-refused", Person, 1, "Compose does not accept a stack";
+    PolicyRefused, "policy-refused", Person, 1, "a stack asks for something that the policy is against, and no exception allows it";
     StackRefused, "stack-refused", Person, 1, "a stack asks for something that is not allowed";
+    ImageUnavailable, "image-unavailable", NextRun, 1, "a registry could not be asked, or asked for patience";
+    ImageRefused, "image-refused", Person, 1, "a registry does not give an image, or gives something else";
+    ImageMoved, "image-moved", Person, 1, "a tag that may not move names another image than before";
+    SpaceShort, "space-short", NextRun, 1, "an image would not leave enough space on the disk";
     StepFailed, "step-failed", NextRun, 1, "a step of the plan failed";
     GateFailed, "gate-failed", Person, 1, "a service did not become healthy in time";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";

@@ -15,12 +15,14 @@ pub mod downgrade;
 pub mod event;
 pub mod fault;
 pub mod fleet;
-
 pub mod health;
+pub mod images;
 pub mod last_words;
 pub mod mistake;
+pub mod needs;
 pub mod page;
 pub mod plan;
+pub mod policy;
 pub mod promotion;
 pub mod push;
 pub mod remote;

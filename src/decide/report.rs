@@ -98,7 +98,14 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::Held => RunEnd::Held,
             Code::Halted => RunEnd::Halted,
             Code::Stopped => RunEnd::Stopped,
-            Code::StepFailed | Code::GateFailed | Code::ServiceUnhealthy | Code::DowngradeRefused => RunEnd::Degraded,
+            Code::StepFailed
+            | Code::GateFailed
+            | Code::ServiceUnhealthy
+            | Code::DowngradeRefused
+            | Code::ImageUnavailable
+            | Code::ImageRefused
+            | Code::ImageMoved
+            | Code::SpaceShort => RunEnd::Degraded,
             _ => RunEnd::Faulted,
         },
     };

@@ -17,6 +17,9 @@ const POLL: &str = "60s";
 /// How often the keeper looks when nothing wakes it.
 const INTERVAL: &str = "5m";
 
+/// How long the pull of one image may take when nothing else is said: 2 GiB over a line of 10 Mbit/s.
+const PULL_TIMEOUT: &str = "30m";
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AgentFile {
@@ -56,6 +59,7 @@ struct GitFile {
 struct EngineFile {
     socket: Option<PathBuf>,
     compose: Option<PathBuf>,
+    pull_timeout: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -107,6 +111,7 @@ pub fn read(text: &str, path: &str) -> Result<Settings, Fault> {
         age_key: file.paths.age_key.unwrap_or_else(|| etc.join("age.key")),
         socket: file.engine.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
         compose: file.engine.compose,
+        pull_timeout: duration("engine.pull_timeout", file.engine.pull_timeout, PULL_TIMEOUT)?,
         status: file.status.listen,
         state: file.paths.state.unwrap_or_else(|| "/var/lib/moorline".into()),
         run: file.paths.run.unwrap_or_else(|| "/run/moorline".into()),
@@ -137,6 +142,7 @@ pub fn of_nowhere(host: &str, compose: Option<PathBuf>) -> Settings {
         age_key: nowhere.join("age.key"),
         socket: "/var/run/docker.sock".into(),
         compose,
+        pull_timeout: Duration::ZERO,
         status: None,
         state: nowhere.join("state"),
         run: nowhere.join("run"),

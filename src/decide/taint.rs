@@ -24,6 +24,8 @@ pub fn mark(key: &DigestKey, name: &str, value: &str) -> String {
 pub fn marked(inputs: &Inputs, key: &DigestKey) -> BTreeMap<String, String> {
     let show = |(name, value): (&String, &Value)| match value {
         Value::Plain(text) => (name.clone(), text.clone()),
+        // `${A:+service:}host` means one thing with a mark and another with nothing, so nothing has no mark.
+        Value::Tainted(secret) if secret.expose().is_empty() => (name.clone(), String::new()),
         Value::Tainted(secret) => (name.clone(), mark(key, name, secret.expose())),
     };
     inputs.environment.iter().map(show).collect()
@@ -117,6 +119,15 @@ mod tests {
         assert!(!marked.contains("hunter2"));
         assert_eq!(unmark(&format!("pw={marked};"), &inputs(), &key), "pw=hunter2;");
         assert_eq!(readable(&format!("pw={marked};")), "pw=(secret DB_PASSWORD);");
+    }
+
+    #[test]
+    fn an_empty_secret_stands_as_nothing_and_hides_no_branch() {
+        let mut inputs = inputs();
+        inputs.environment.insert("EMPTY".into(), Value::Tainted(Secret::new(String::new())));
+        let key = DigestKey::new(vec![3; 32]);
+        assert_eq!(marked(&inputs, &key)["EMPTY"], "");
+        assert_eq!(unmark("a", &inputs, &key), "a");
     }
 
     #[test]

@@ -54,6 +54,9 @@ pub struct Model {
     /// `x-moorline`, as written.
     #[serde(default, rename = "x-moorline", skip_serializing_if = "Json::is_null")]
     pub extension: Json,
+    /// What else stands at the top and does something.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Json>,
 }
 
 /// Whose a file in memory is, and who may do what with it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::Secret;
+use crate::model::policy::Allowances;
 use crate::model::tree::File;
 
 /// Everything the repository says about one host, checked.
@@ -20,6 +21,10 @@ pub struct HostSpec {
     pub monitors: Monitors,
     /// The SOPS file as it stands in the repository, still sealed; absent when the host has none.
     pub sealed: Option<Sealed>,
+    /// What stacks of the repository may have though the policy is against it.
+    pub allowances: Allowances,
+    /// The stacks that must work before each stack is touched.
+    pub needs: BTreeMap<String, Vec<String>>,
     /// What is configured but not carried out by this version, one sentence each.
     pub notes: Vec<String>,
 }

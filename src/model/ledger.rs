@@ -45,6 +45,10 @@ pub struct Ledger {
     /// put back before it can be asked.
     #[serde(default, skip_serializing_if = "Remap::is_none")]
     pub remap: Remap,
+    /// Images that moorline pulled, by reference: what each name stood for. An entry outlives its image, so that a tag
+    /// that moves is noticed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, PulledImage>,
     /// A person's order to look but not to touch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
@@ -181,6 +185,21 @@ pub struct Hold {
     pub since: Timestamp,
     /// Until when.
     pub until: Timestamp,
+}
+
+/// An image that moorline pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PulledImage {
+    /// The engine's id of it: the digest of its configuration, which names every layer.
+    pub id: String,
+    /// When.
+    pub at: Timestamp,
+    /// Since when no state of this host has needed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_since: Option<Timestamp>,
+    /// Whether it was removed again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
 }
 
 impl Ledger {

@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod observed;
 pub mod page;
 pub mod plan;
+pub mod policy;
 pub mod report;
 pub mod revision;
 pub mod ring;

@@ -37,6 +37,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The Compose plugin; found in Docker's usual plugin directories when not set.
     pub compose: Option<PathBuf>,
+    /// How long the pull of one image may take.
+    pub pull_timeout: Duration,
     /// Where the courier serves the status page; nowhere when not set.
     pub status: Option<SocketAddr>,
     /// State that survives a reboot; `/var/lib/moorline`.

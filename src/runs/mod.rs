@@ -4,6 +4,7 @@ pub mod agent;
 pub mod boot;
 pub mod courier;
 pub mod doctor;
+pub mod images;
 pub mod prepare;
 pub mod preview;
 pub mod promote;

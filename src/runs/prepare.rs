@@ -11,7 +11,7 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, delivery, downgrade, fleet, standstill};
+use crate::decide::{compose, delivery, downgrade, fleet, needs, policy, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
@@ -45,6 +45,8 @@ pub struct Prepared {
     pub inputs: Vec<Inputs>,
     /// This host's key for digests.
     pub key: DigestKey,
+    /// The stacks that must work before each stack is touched.
+    pub needs: needs::Needs,
 }
 
 /// Whether nothing moved since the last converged run: then one look at the engine is enough. Nothing is fetched,
@@ -114,6 +116,7 @@ pub async fn prepare(
     draft.observed = world.observe().await?;
     let revision = Some(tree.revision().clone());
     let mut desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
+    draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
     draft.notes.extend(exposed_notes(&desired));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
     desired.stacks.retain(|stack| !left.contains(&stack.name));
@@ -122,7 +125,8 @@ pub async fn prepare(
         desired.stacks.iter_mut().for_each(|stack| delivery::shift(stack, ledger.remap));
     }
     draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin, &left).await?;
-    Ok(Prepared { desired, secrets, plugin, left: downgrade::fault(&left, &ring.name), inputs, key })
+    let left = downgrade::fault(&left, &ring.name);
+    Ok(Prepared { desired, secrets, plugin, left, inputs, key, needs: spec.needs })
 }
 
 /// Whoever only looks makes no key: before the first run there is nothing to compare digests with.

@@ -6,8 +6,9 @@ use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::plan::{self, Circumstances};
 use crate::decide::report::Draft;
-use crate::decide::{compose, fleet, render};
+use crate::decide::{compose, fleet, policy, render};
 use crate::model::{Ledger, Observed, Revision, Tree};
+use crate::runs::images;
 use crate::runs::prepare::{self, Trust};
 use crate::world::World;
 
@@ -15,10 +16,13 @@ use crate::world::World;
 pub async fn plan_here(world: &impl World, at: Option<&Revision>) -> Result<Draft, Fault> {
     let mut draft = Draft::begin(&world.settings().host, "plan", world.now(), std::process::id());
     let mut ledger = world.ledger()?;
+    let due = images::due(&ledger, world.now());
     if at.is_none() && prepare::is_settled(world, &ledger, &mut draft).await? {
+        draft.notes.extend(due);
         return Ok(draft);
     }
     prepare::prepare(world, &mut ledger, &mut draft, Trust::LookOnly, at).await?;
+    draft.notes.extend(due);
     Ok(draft)
 }
 
@@ -35,6 +39,7 @@ pub async fn plan_directory(world: &impl World, tree: &Tree) -> Result<Draft, Fa
     let plugin = world.plugin().await?;
     let nothing = Observed::default();
     let desired = prepare::desire(world, &inputs, &Ledger::default(), &nothing, &plugin, &key, None).await?;
+    let unused = policy::admit(&desired, &spec, world.settings())?;
     let circumstances = Circumstances {
         applied: Some(&BTreeMap::new()),
         missing_images: desired.stacks.iter().flat_map(|stack| compose::images(&stack.model)).collect(),
@@ -44,6 +49,7 @@ pub async fn plan_directory(world: &impl World, tree: &Tree) -> Result<Draft, Fa
     draft.plan = plan::plan(&desired, &nothing, &circumstances);
     draft.ring = Some(spec.ring);
     draft.notes = spec.notes;
+    draft.notes.extend(unused);
     draft.notes.extend(prepare::exposed_notes(&desired));
     Ok(draft)
 }

@@ -9,11 +9,11 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::{self, Judgement};
 use crate::decide::report::{self, Draft};
-use crate::decide::{compose, page, push};
+use crate::decide::{compose, needs, page, push};
 use crate::model::ledger::Settled;
 use crate::model::{Action, Applied, DesiredStack, Ledger, Outcome, Report, Step, Verdict};
 use crate::runs::prepare::{self, Prepared};
-use crate::runs::ring;
+use crate::runs::{images, ring};
 use crate::world::World;
 
 /// Why steps are skipped after the order to stop.
@@ -44,7 +44,8 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     }
     let mut ledger = world.ledger()?;
     if prepare::is_settled(world, &ledger, draft).await? {
-        return unless_held(world);
+        unless_held(world)?;
+        return images::sweep(world, &mut ledger, draft).await;
     }
     let prepared = prepare::prepare(world, &mut ledger, draft, prepare::Trust::Advance, None).await?;
     unless_held(world)?;
@@ -58,6 +59,10 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
         forget_secrets(world, &prepared, draft).await?;
     }
     settle(world, &prepared, &mut ledger, draft)?;
+    // What did not end well may have to be undone, and no image is missed then.
+    if ledger.settled.is_some() {
+        images::sweep(world, &mut ledger, draft).await?;
+    }
     prepared.left.map_or(Ok(()), Err)
 }
 
@@ -80,16 +85,21 @@ async fn carry_out(
     draft: &mut Draft,
 ) -> Result<(), Fault> {
     let mut ended: BTreeMap<String, String> = BTreeMap::new();
-    let mut all_ended: Option<String> = None;
-    let steps = draft.plan.steps.clone();
+    let whole = draft.plan.steps.clone();
+    let pulls = whole.iter().take_while(|step| matches!(step.action, Action::Pull { .. })).count();
+    let (pulls, steps) = whole.split_at(pulls);
+    let mut all_ended = images::pull_all(world, pulls, prepared, ledger, draft, STOPPED).await?;
     for (number, step) in steps.iter().enumerate() {
         let began = world.now();
         if world.stopping() && all_ended.is_none() {
             all_ended = Some(STOPPED.into());
         }
-        let is_first = !steps[..number].iter().any(|earlier| earlier.stack == step.stack && !is_pull(earlier));
-        if is_first && !is_pull(step) && all_ended.is_none() {
+        let is_first = !steps[..number].iter().any(|earlier| earlier.stack == step.stack);
+        if is_first && all_ended.is_none() {
             ring::unless_halted(world, ledger, draft)?;
+        }
+        if let Some(why) = needs::hindrance(&step.stack, &prepared.needs, &ended) {
+            ended.entry(step.stack.clone()).or_insert(why);
         }
         let verdict = match all_ended.as_ref().or_else(|| ended.get(&step.stack)) {
             Some(because) => Verdict::Skipped { because: because.clone() },
@@ -104,10 +114,7 @@ async fn carry_out(
         };
         if let Verdict::Failed { .. } = verdict {
             let because = format!("{} of {} failed", step.action.verb(), step.stack);
-            match step.action {
-                Action::Pull { .. } => all_ended = Some(because),
-                _ => _ = ended.insert(step.stack.clone(), because),
-            }
+            ended.insert(step.stack.clone(), because);
         }
         let elapsed_ms = u64::try_from(world.now().duration_since(began).as_millis()).unwrap_or(0);
         world.say(Event::StepEnded {
@@ -123,10 +130,6 @@ async fn carry_out(
         }
     }
     Ok(())
-}
-
-fn is_pull(step: &Step) -> bool {
-    matches!(step.action, Action::Pull { .. })
 }
 
 async fn carry_out_step(
@@ -265,6 +268,7 @@ fn announce(world: &impl World, report: &Report) {
     }
 }
 
-fn causes(fault: Fault) -> Vec<String> {
+/// A fault as the outcome of a step carries it.
+pub(super) fn causes(fault: Fault) -> Vec<String> {
     std::iter::once(fault.sentence).chain(fault.places).chain(fault.because).collect()
 }

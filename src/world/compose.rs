@@ -14,7 +14,7 @@ use crate::decide::{compose, render, schedule};
 use crate::model::tree::File;
 use crate::model::{DesiredStack, Inputs, Model, Settings};
 use crate::world::child::{Child, Ended};
-use crate::world::{Plugin, disk};
+use crate::world::{Plugin, binds, disk};
 
 /// Where Docker's packages put the plugin.
 const PLACES: &[&str] = &[
@@ -98,13 +98,20 @@ pub async fn model(settings: &Settings, inputs: &Inputs, key: &DigestKey) -> Res
     // Made new, never taken over: whoever made it before us could have planted links, and would lose it to us below.
     let unwritable = |error: std::io::Error| disk::unwritable(&staging, &error);
     fs::DirBuilder::new().mode(0o700).create(&staging).map_err(unwritable)?;
-    let resolved = match stage(&staging, &render::staging(inputs, key)) {
-        Ok(()) => resolve(settings, inputs, &staging).await,
+    let deep = depths(settings, inputs).fold(staging.clone(), |path, _| path.join("d"));
+    let resolved = match stage(&deep, &render::staging(inputs, key)) {
+        Ok(()) => resolve(settings, inputs, &deep).await,
         Err(error) => Err(unwritable(error)),
     };
     // Ours, in memory, and of no use any more, however it went.
     let _ = fs::remove_dir_all(&staging);
     resolved
+}
+
+/// As many as the stack's own directory is deep. So `../` leads out of the copy either to a place in the copy's own
+/// directory, which no policy allows, or to the same place as it will lead from the stack's directory.
+fn depths(settings: &Settings, inputs: &Inputs) -> impl Iterator<Item = usize> {
+    0..settings.stack_directory(&inputs.stack).components().count()
 }
 
 /// Marks are no secrets, so that any private directory will do for whoever only looks, before a run has mounted memory.
@@ -115,6 +122,7 @@ fn staging_place(settings: &Settings) -> PathBuf {
 }
 
 fn stage(staging: &Path, files: &BTreeMap<String, File>) -> std::io::Result<()> {
+    fs::create_dir_all(staging)?;
     for (path, file) in files {
         let path = staging.join(path);
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
@@ -135,8 +143,10 @@ async fn resolve(settings: &Settings, inputs: &Inputs, staging: &Path) -> Result
         return Err(said(refused(inputs), &ended, staging, inputs));
     }
     let directory = settings.stack_directory(&inputs.stack);
-    compose::read_model(&ended.stdout, &staging.to_string_lossy(), &directory.to_string_lossy())
-        .map_err(|error| refused(inputs).caused_by(&error))
+    let copy = staging.ancestors().nth(depths(settings, inputs).count()).unwrap_or(staging);
+    let outside = directory.with_file_name("outside");
+    let places = [(staging, directory.as_path()), (copy, outside.as_path())];
+    compose::read_model(&ended.stdout, &places).map_err(|error| refused(inputs).caused_by(&error))
 }
 
 fn unset_variable(line: &str) -> Option<String> {
@@ -163,6 +173,7 @@ fn said(mut fault: Fault, ended: &Ended, staging: &Path, inputs: &Inputs) -> Fau
 
 /// `up -d` for one wave: these services and nothing else, from images that are here.
 pub async fn up(settings: &Settings, stack: &DesiredStack, services: &[String]) -> Result<(), Fault> {
+    binds::lie_within(&settings.stack_directory(&stack.name), stack)?;
     let fixed = ["up", "-d", "--no-deps", "--no-build", "--pull", "never", "--"];
     let arguments = fixed.iter().map(OsString::from).chain(services.iter().map(OsString::from)).collect();
     work(settings, stack, services.iter(), arguments).await
@@ -170,6 +181,7 @@ pub async fn up(settings: &Settings, stack: &DesiredStack, services: &[String]) 
 
 /// `up -d` for the whole project.
 pub async fn up_whole(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
+    binds::lie_within(&settings.stack_directory(&stack.name), stack)?;
     let arguments = ["up", "-d", "--no-build", "--pull", "never"].iter().map(OsString::from).collect();
     work(settings, stack, stack.model.services.keys(), arguments).await
 }
@@ -221,6 +233,10 @@ fn command(settings: &Settings, limit: Duration) -> Result<Child, Fault> {
         .env("DOCKER_HOST", socket)
         // An empty one: no credential helpers, no contexts, no other plugins.
         .env("DOCKER_CONFIG", settings.run.join("docker"))
+        // Nothing is fetched that was not signed; and these win over what a stack's own `.env` says.
+        .env("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "false")
+        .env("COMPOSE_EXPERIMENTAL_OCI_REMOTE", "false")
+        .env("COMPOSE_PATH_SEPARATOR", ":")
         .args(["--ansi", "never", "--progress", "plain"]))
 }
 

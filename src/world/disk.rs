@@ -149,6 +149,12 @@ pub fn space(directory: &Path) -> Result<String, Fault> {
     Ok(format!("{}, {} MiB free", directory.display(), space.f_bavail * space.f_frsize / (1024 * 1024)))
 }
 
+/// How many bytes are free on the file system of a directory; nothing if it is not here.
+pub fn free_bytes(directory: &Path) -> Option<u64> {
+    let space = rustix::fs::statvfs(directory).ok()?;
+    Some(space.f_bavail * space.f_frsize)
+}
+
 /// Reads a directory as the tree of a repository, by the same rules: no links, no odd names, nothing too large.
 /// `.git` is passed over.
 pub fn read_tree(root: &Path) -> Result<Tree, Fault> {

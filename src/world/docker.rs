@@ -5,22 +5,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bollard::Docker;
-use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
 use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum,
     RestartPolicyNameEnum,
 };
-use bollard::query_parameters::{
-    CreateImageOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptions,
-};
-use futures_util::StreamExt;
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptions};
 
 use crate::decide::compose::CONTENT_LABEL;
 use crate::decide::delivery;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::Sample;
-use crate::model::host::Logins;
 use crate::model::{Container, Health, Observed, Remap, State};
 
 /// How long one question may take; stopping a container may take as long as its grace period besides.
@@ -43,13 +38,17 @@ impl Engine {
         Self { docker: OnceCell::new(), socket: socket.to_string_lossy().into_owned() }
     }
 
-    fn docker(&self) -> Result<&Docker, Fault> {
+    pub(super) fn docker(&self) -> Result<&Docker, Fault> {
         if let Some(docker) = self.docker.get() {
             return Ok(docker);
         }
         let docker = Docker::connect_with_unix(&self.socket, TIMEOUT_SECONDS, bollard::API_DEFAULT_VERSION)
             .map_err(|error| away(&self.socket, &error))?;
         Ok(self.docker.get_or_init(|| docker))
+    }
+
+    pub(super) fn socket(&self) -> &str {
+        &self.socket
     }
 
     /// The version of the engine.
@@ -121,26 +120,6 @@ impl Engine {
         Ok(missing)
     }
 
-    /// Fetches an image, with the login of its registry if the host has one.
-    pub async fn pull(&self, image: &str, logins: &Logins) -> Result<(), Fault> {
-        let registry = registry_of(image);
-        let credentials = logins.get(registry).map(|login| DockerCredentials {
-            username: Some(login.username.clone()),
-            password: Some(login.password.expose().clone()),
-            serveraddress: Some(registry.to_owned()),
-            ..DockerCredentials::default()
-        });
-        let options = CreateImageOptionsBuilder::new().from_image(image).build();
-        let mut progress = self.docker()?.create_image(Some(options), None, credentials);
-        while let Some(line) = progress.next().await {
-            let told = line.map_err(|error| pull_failed(image, registry, logins, &error.to_string()))?;
-            if let Some(error) = told.error_detail.and_then(|detail| detail.message) {
-                return Err(pull_failed(image, registry, logins, &error));
-            }
-        }
-        Ok(())
-    }
-
     /// Stops and removes the containers of services that a project no longer has. Their volumes stay.
     pub async fn remove(&self, project: &str, services: &[String]) -> Result<(), Fault> {
         for summary in self.list(&[format!("{PROJECT}={project}")]).await? {
@@ -172,34 +151,14 @@ impl Engine {
     }
 }
 
-/// The registry of an image reference, as Docker reads it.
-fn registry_of(image: &str) -> &str {
-    match image.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
-        _ => "docker.io",
-    }
-}
-
-fn pull_failed(image: &str, registry: &str, logins: &Logins, error: &str) -> Fault {
-    let fault = Fault::new(Code::StepFailed, format!("{image} cannot be pulled"))
-        .because(error.to_owned())
-        .at("nothing that runs was touched");
-    match logins.contains_key(registry) {
-        true => fault.hint(format!("check `registries.{registry}` in the host's SOPS file")),
-        false => {
-            fault.hint(format!("this host has no login for {registry}; `docker pull {image}` shows the whole answer"))
-        }
-    }
-}
-
-fn away(socket: &str, error: &Error) -> Fault {
+pub(super) fn away(socket: &str, error: &Error) -> Fault {
     Fault::new(Code::EngineAway, format!("the Docker Engine at {socket} does not answer"))
         .caused_by(error)
         .at("nothing was changed")
         .hint("systemctl status docker")
 }
 
-fn is_not_found(error: &Error) -> bool {
+pub(super) fn is_not_found(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
 }
 
@@ -297,13 +256,5 @@ mod tests {
         assert_eq!(health_in("Up 2 seconds (health: starting)"), Some(Health::Starting));
         assert_eq!(health_in("Up 2 minutes"), None);
         assert_eq!(health_in("Up 2 minutes (Paused)"), None);
-    }
-
-    #[test]
-    fn registries_are_named_as_docker_names_them() {
-        assert_eq!(registry_of("nginx:1"), "docker.io");
-        assert_eq!(registry_of("library/nginx:1"), "docker.io");
-        assert_eq!(registry_of("ghcr.io/a/b:1"), "ghcr.io");
-        assert_eq!(registry_of("127.0.0.1:5000/a:1"), "127.0.0.1:5000");
     }
 }

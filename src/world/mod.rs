@@ -20,6 +20,7 @@ use crate::model::{
     DesiredStack, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings, Step,
 };
 
+pub mod binds;
 pub mod checkout;
 pub mod child;
 pub mod clock;
@@ -31,6 +32,7 @@ pub mod examine;
 pub mod fetch;
 pub mod generations;
 pub mod git;
+pub mod images;
 pub mod journal;
 pub mod key;
 pub mod kuma;
@@ -71,6 +73,15 @@ pub struct Plugin {
     pub version: String,
     /// Changes whenever the file does, without starting it: version, size, time of change.
     pub stamp: String,
+}
+
+/// What became of an image that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// It is not there any more, at least not under this name.
+    Removed,
+    /// A container was made from it.
+    InUse,
 }
 
 /// Why a run begins.
@@ -173,6 +184,10 @@ pub trait World {
     async fn forget_secrets(&self, needed: &BTreeSet<String>) -> Result<usize, Fault>;
     /// Which of these images are not on this host.
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault>;
+    /// The id of the image that this name stands for on this host.
+    async fn image_id(&self, image: &str) -> Result<Option<String>, Fault>;
+    /// Takes a name off an image, and removes the image if it had no other.
+    async fn remove_image(&self, image: &str) -> Result<Removal, Fault>;
     /// What Compose makes of these inputs, with marks instead of secrets. Needs no engine.
     async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault>;
     /// Carries out one step. `desired` is the stack it belongs to; absent only for `down`.

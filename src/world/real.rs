@@ -28,8 +28,8 @@ use crate::world::lock::{self, Lock};
 use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
-    Fetched, Occasion, Plugin, World, clock, compose, disk, generations, git, key, kuma, ledger, memory, page, refs,
-    secret_key, stack, stop, systemd, traefik,
+    Fetched, Occasion, Plugin, Removal, World, clock, compose, disk, generations, git, key, kuma, ledger, memory, page,
+    refs, secret_key, stack, stop, systemd, traefik,
 };
 
 /// `agent.toml` is a few hundred bytes.
@@ -281,13 +281,24 @@ impl World for Real {
         self.engine.missing_images(images).await
     }
 
+    async fn image_id(&self, image: &str) -> Result<Option<String>, Fault> {
+        self.engine.image_id(image).await
+    }
+
+    async fn remove_image(&self, image: &str) -> Result<Removal, Fault> {
+        self.engine.remove_image(image).await
+    }
+
     async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault> {
         compose::model(&self.settings, inputs, key).await
     }
 
     async fn act(&self, step: &Step, desired: Option<&DesiredStack>, logins: &Logins) -> Result<(), Fault> {
         match (&step.action, desired) {
-            (Action::Pull { image }, _) => self.engine.pull(image, logins).await,
+            (Action::Pull { image }, _) => {
+                let tell = |done, total| self.say(Event::PullProgressed { image: image.clone(), done, total });
+                self.engine.pull(image, logins, self.settings.pull_timeout, tell).await
+            }
             (Action::Write { .. }, Some(desired)) => stack::write(&self.settings, desired),
             (Action::Up { services }, Some(desired)) => compose::up(&self.settings, desired, services).await,
             (Action::UpWhole, Some(desired)) => compose::up_whole(&self.settings, desired).await,

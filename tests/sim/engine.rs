@@ -256,7 +256,7 @@ impl Instance {
             service: self.service.clone(),
             config_hash: self.config_hash.clone(),
             image: self.image.clone(),
-            image_id: format!("sha256:{}", &hex::encode(Sha256::digest(&self.image))[..12]),
+            image_id: image_id(&self.image),
             state: self.state(now),
             health: self.health(now),
             networks: self.networks.clone(),
@@ -281,4 +281,9 @@ fn config_hash(service: &Json, whole: &Project) -> String {
 
 fn text(value: &Json) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The id of the image with this name.
+pub fn image_id(image: &str) -> String {
+    format!("sha256:{}", &hex::encode(Sha256::digest(image))[..12])
 }

@@ -24,7 +24,7 @@ use moorline::model::{
     State, Step,
 };
 use moorline::runs::reconcile::reconcile;
-use moorline::world::{Fetched, Occasion, Plugin, World};
+use moorline::world::{Fetched, Occasion, Plugin, Removal, World};
 
 use super::compose::Project;
 use super::engine::Engine;
@@ -552,6 +552,20 @@ impl World for Sim {
         self.ask("images");
         let host = self.engine()?;
         Ok(images.difference(&host.engine.images).cloned().collect())
+    }
+
+    async fn image_id(&self, image: &str) -> Result<Option<String>, Fault> {
+        Ok(self.engine()?.engine.images.contains(image).then(|| super::engine::image_id(image)))
+    }
+
+    async fn remove_image(&self, image: &str) -> Result<Removal, Fault> {
+        self.effect(format!("remove image {image}"));
+        let mut host = self.engine()?;
+        if host.engine.containers.iter().any(|container| container.image == image) {
+            return Ok(Removal::InUse);
+        }
+        host.engine.images.remove(image);
+        Ok(Removal::Removed)
     }
 
     async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault> {

@@ -102,7 +102,7 @@ fn a_changed_network_can_be_killed_anywhere() {
         _ = sim.edit(
             SHOP,
             "configs:\n  settings:",
-            "networks:\n  default: { driver_opts: { a: b } }\nconfigs:\n  settings:",
+            "networks:\n  default: { driver_opts: { com.docker.network.driver.mtu: '1400' } }\nconfigs:\n  settings:",
         );
     }));
 }

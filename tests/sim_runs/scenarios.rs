@@ -101,7 +101,7 @@ fn a_changed_network_brings_the_whole_stack_up() {
     sim.edit(
         SHOP,
         "configs:\n  settings:",
-        "networks:\n  default: { driver_opts: { mtu: '1400' } }\nconfigs:\n  settings:",
+        "networks:\n  default: { driver_opts: { com.docker.network.driver.mtu: '1400' } }\nconfigs:\n  settings:",
     )
     .commit();
     transcript.note("the default network of `shop` gets an option").run();

@@ -10,8 +10,9 @@ use self::stacks::{check_variables, read_stacks};
 pub use crate::decide::mistake::{Mistake, line_of, spec_invalid, yaml_mistake};
 use crate::decide::mistake::{meant, read_yaml};
 use crate::decide::promotion::Rules;
-use crate::decide::{dotenv, standstill};
+use crate::decide::{dotenv, needs, policy, standstill};
 use crate::model::host::{HostSpec, Monitors};
+use crate::model::policy::Allowances;
 use crate::model::tree::Tree;
 
 mod promotion;
@@ -36,6 +37,8 @@ struct RepositoryFile {
     trust: standstill::TrustSection,
     #[serde(default)]
     promotion: Option<promotion::PromotionFile>,
+    #[serde(default)]
+    policy: policy::settings::PolicyFile,
 }
 
 /// `hosts/<host>/host.yaml`.
@@ -46,6 +49,8 @@ struct HostFile {
     #[serde(default)]
     vars: BTreeMap<String, Json>,
     stacks: Vec<String>,
+    #[serde(default)]
+    needs: needs::Needs,
     #[serde(default)]
     backup: Option<BackupFile>,
     #[serde(default)]
@@ -72,16 +77,15 @@ pub fn hosts(tree: &Tree) -> Vec<String> {
     tree.directories_in("hosts").into_iter().map(str::to_owned).collect()
 }
 
-/// The mistakes that are not about one host: the schema version, and the signers.
-pub fn repository_mistakes(tree: &Tree) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
-    let Some(file) = read_yaml::<RepositoryFile>(tree, "moorline.yaml", &mut mistakes) else { return mistakes };
+/// What `moorline.yaml` says of every host: the exceptions to the policy.
+pub fn read_repository(tree: &Tree, mistakes: &mut Vec<Mistake>) -> Allowances {
+    let Some(file) = read_yaml::<RepositoryFile>(tree, "moorline.yaml", mistakes) else { return Allowances::new() };
     if file.version != 1 {
         let text = format!("version {} is not known to this version of moorline, which knows 1", file.version);
         mistakes.push(Mistake::at("moorline.yaml", line_of(tree, "moorline.yaml", "version"), text));
     }
     mistakes.extend(standstill::mistake(tree, &file.trust));
-    mistakes
+    policy::settings::read(&file.policy, tree, mistakes)
 }
 
 /// The rules of promotions in `moorline.yaml`; none when it has none.
@@ -97,7 +101,8 @@ pub fn promotion(tree: &Tree) -> Result<Option<Rules>, Vec<Mistake>> {
 
 /// What the repository says about `host`.
 pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
-    let mut mistakes = repository_mistakes(tree);
+    let mut mistakes = Vec::new();
+    let allowances = read_repository(tree, &mut mistakes);
     let path = format!("hosts/{host}/host.yaml");
     if tree.get(&path).is_none() {
         mistakes.push(unknown_host(tree, host, path));
@@ -110,6 +115,7 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
     let sealed = read_sealed(tree, host, &mut mistakes);
     let secrets = secret_names(sealed.as_ref(), &mut mistakes);
     let stacks = read_stacks(tree, &path, &file.stacks, &mut mistakes);
+    let stacks = needs::in_order(stacks, &file.needs, tree, &path, &mut mistakes);
     // When nothing is known of the secrets, every use of one would look like a mistake.
     if names_in(sealed.as_ref()).is_ok() {
         for stack in &stacks {
@@ -126,7 +132,8 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
     if file.backup.is_some() {
         notes.push(format!("{path}: backup is configured, but this version makes no backups"));
     }
-    Ok(HostSpec { name: host.to_owned(), ring: file.ring, vars, stacks, monitors: file.monitors, sealed, notes })
+    let HostFile { ring, monitors, needs, .. } = file;
+    Ok(HostSpec { name: host.to_owned(), ring, vars, stacks, monitors, sealed, allowances, needs, notes })
 }
 
 /// The ring of a host. It is read from the tip even when the host runs an older revision.
@@ -165,7 +172,7 @@ fn read_vars(
         if !dotenv::is_name(name) {
             mistakes.push(Mistake::at(path, line, format!("`{name}` cannot be the name of a variable")));
         }
-        if is_reserved(name) {
+        if dotenv::is_reserved(name) {
             mistakes.push(Mistake::at(path, line, format!("`{name}` is set by moorline")));
         }
         match value {
@@ -177,9 +184,4 @@ fn read_vars(
         }
     }
     read
-}
-
-/// Variables that steer Compose itself. Profiles may be chosen per host; nothing else may be redirected.
-fn is_reserved(name: &str) -> bool {
-    (name.starts_with("COMPOSE_") && name != "COMPOSE_PROFILES") || name.starts_with("DOCKER_")
 }

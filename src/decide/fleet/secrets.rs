@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{REGISTRIES_SECTION, SHARED_SECTION, is_reserved};
+use super::{REGISTRIES_SECTION, SHARED_SECTION};
 use crate::decide::fault::{Code, Fault};
 use crate::decide::mistake::{Mistake, line_of};
 use crate::decide::sops::{Format, Outline, SopsError};
@@ -94,7 +94,7 @@ pub(super) fn check_sections(
         if section == REGISTRIES_SECTION {
             continue;
         }
-        for name in names.iter().filter(|name| !dotenv::is_name(name) || is_reserved(name)) {
+        for name in names.iter().filter(|name| !dotenv::is_name(name) || dotenv::is_reserved(name)) {
             mistakes.push(Mistake::new(&sealed.path, format!("`{section}.{name}` cannot be the name of a variable")));
         }
     }

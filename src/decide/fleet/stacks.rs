@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value as Json;
 
 use super::{REGISTRIES_SECTION, SHARED_SECTION};
-use crate::decide::mistake::{Mistake, line_in, line_of, meant, text_of, yaml_mistake};
-use crate::decide::{closure, compose, dotenv, yaml};
+use crate::decide::mistake::{Mistake, line_in, line_of, meant};
+use crate::decide::{closure, compose, dotenv, policy, yaml};
 use crate::model::host::{Sealed, StackSource};
 use crate::model::tree::{File, Tree};
 
@@ -39,16 +39,11 @@ pub(super) fn read_stacks(tree: &Tree, path: &str, names: &[String], mistakes: &
 }
 
 fn check_stack(name: &str, files: &BTreeMap<String, File>, mistakes: &mut Vec<Mistake>) {
-    let path = format!("stacks/{name}/compose.yaml");
     if let Some(taken) = files.keys().find(|file| *file == compose::OVERRIDE) {
         mistakes.push(Mistake::new(format!("stacks/{name}/{taken}"), "this name is taken by moorline"));
     }
-    if let Some(text) = text_of(&files["compose.yaml"], &path, mistakes)
-        && let Err(flaw) = yaml::read::<Json>(text)
-    {
-        mistakes.push(yaml_mistake(&path, flaw));
-    }
     closure::check(name, files, mistakes);
+    policy::source::check(name, files, mistakes);
 }
 
 pub(super) fn check_variables(

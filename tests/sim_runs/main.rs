@@ -13,6 +13,7 @@ mod boot;
 mod cuts;
 mod fleet;
 mod leaks;
+mod needs_and_images;
 mod properties;
 mod rings;
 mod scenarios;

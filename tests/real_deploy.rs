@@ -171,7 +171,7 @@ fn one_image_that_cannot_be_had_leaves_everything_as_it_was() {
     lab.host.moorline(&["courier", "--once"]).succeeds();
     let ran = lab.host.moorline(&["reconcile"]);
     assert_eq!(ran.code, Some(1), "{ran}");
-    assert!(ran.stderr.contains("error[step-failed]: pull of web failed"), "{ran}");
+    assert!(ran.stderr.contains("error[image-unavailable]: pull of web failed"), "{ran}");
     assert!(ran.stderr.contains("127.0.0.1:9/lab/web:9 cannot be pulled"), "{ran}");
     assert_eq!(lab.containers("web"), before);
     lab.host.moorline(&["courier", "--once"]).succeeds();

@@ -183,8 +183,11 @@ fn processes(name: &str) -> Vec<String> {
 /// containerd's shims keep their sockets outside the engine's directories, under a hashed name that only a file in
 /// the container's bundle tells.
 fn remove_shim_sockets(path: &Path) {
-    let bundles = path.join("containerd/state/io.containerd.runtime.v2.task/moby");
-    for bundle in std::fs::read_dir(bundles).into_iter().flatten().flatten() {
+    // Of the containerd that the lab starts, and of the one that an engine with `userns-remap` starts itself.
+    let states = ["containerd/state", "exec/containerd/daemon"].map(|state| path.join(state));
+    let list = |directory: PathBuf| std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let spaces = states.into_iter().flat_map(|state| list(state.join("io.containerd.runtime.v2.task")));
+    for bundle in spaces.flat_map(|space| list(space.path())) {
         if let Ok(address) = std::fs::read_to_string(bundle.path().join("address"))
             && let Some(socket) = address.trim().strip_prefix("unix://")
         {

@@ -17,11 +17,11 @@ use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
 use moorline::model::ledger::{Begun, PulledImage, Settled};
 use moorline::model::policy::{Exception, Rule};
-use moorline::model::report::{FaultRecord, Opened, ServiceStatus};
+use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceStatus};
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
 use moorline::model::{
-    Action, Anchor, Applied, Cause, Container, Health, Hold, Ledger, Model, Outcome, Plan, Report, Revision, RunEnd,
-    State, Step, Verdict,
+    Action, Anchor, Applied, Cause, Container, Failure, Health, Hold, Ledger, Left, Model, Outcome, Plan, Report,
+    Revision, RunEnd, State, Step, Verdict,
 };
 use serde_json::{Value as Json, json};
 
@@ -65,6 +65,24 @@ fn steps() -> Vec<Step> {
                 Cause::DependsOn { service: service(), on: text("db") },
             ],
         ),
+        step(Action::Snapshot, vec![Cause::SnapshotWanted]),
+        step(
+            Action::Rename { id: text("0123"), from: text("89ab89ab89ab_web-app-1"), to: text("web-app-1") },
+            vec![Cause::HalfRenamed { service: service() }],
+        ),
+        step(
+            Action::Discard { id: text("0123"), name: text("89ab89ab89ab_web-app-1") },
+            vec![Cause::HalfRenamed { service: service() }],
+        ),
+        step(
+            Action::Unpause { services: services.clone() },
+            vec![Cause::Drifted { service: service(), found: text("paused") }],
+        ),
+        step(
+            Action::Restart { services: services.clone() },
+            vec![Cause::FileEdited { path: text("files/app.conf"), found: text("edited") }],
+        ),
+        step(Action::Up { services: services.clone() }, vec![Cause::DeployFailed { to: revision('1') }]),
         step(Action::UpWhole, vec![Cause::SharedDefinitionChanged { what: text("networks.default") }]),
         step(Action::Gate { services: services.clone(), timeout: Duration::from_secs(300) }, vec![Cause::AfterUp]),
         step(
@@ -111,6 +129,21 @@ fn report() -> Report {
         opened: vec![opened()],
         plan: Plan { steps: steps() },
         outcomes: steps().into_iter().zip(verdicts).map(outcome).collect(),
+        evidence: vec![Evidence {
+            stack: "web".into(),
+            service: "app".into(),
+            container: "web-app-1".into(),
+            image: "app:2".into(),
+            state: State::Exited(3),
+            exit_code: Some(3),
+            log: vec!["cannot log in with (secret)".into()],
+        }],
+        rollbacks: vec![Rollback {
+            stack: "web".into(),
+            from: Some(revision('2')),
+            to: revision('1'),
+            serving_after_ms: Some(2100),
+        }],
         services: vec![ServiceStatus {
             stack: "web".into(),
             service: "app".into(),
@@ -168,6 +201,17 @@ fn ledger() -> Ledger {
         plugin: "2.40.3 1 1.1".into(),
     };
     let hold = Hold { owner: "alice".into(), reason: "looking".into(), since: at(0), until: at(3600) };
+    let failure = Failure {
+        digest: "bbbb".into(),
+        revision: Some(revision('3')),
+        begun: 2,
+        failed: 1,
+        hindered: 0,
+        because: vec!["app of web did not become healthy".into()],
+        at: at(97),
+        next: Some(at(127)),
+        left: Left::RolledBack,
+    };
     Ledger {
         anchor: Some(Anchor {
             revision: revision('1'),
@@ -194,7 +238,9 @@ fn ledger() -> Ledger {
             "app:1".to_owned(),
             PulledImage { id: "sha256:cdef".into(), at: at(5), unused_since: Some(at(97)), removed: true },
         )]),
-        hold: Some(hold),
+        failures: BTreeMap::from([("web".to_owned(), failure)]),
+        hold: Some(hold.clone()),
+        stack_holds: BTreeMap::from([("web".to_owned(), hold)]),
         unknown: BTreeMap::from([("of-a-newer-version".to_owned(), json!({ "kept": true }))]),
     }
 }
@@ -300,8 +346,27 @@ fn events() -> Vec<Event> {
         Event::ImageRemoved { run: run(), image: text("app:1") },
         Event::RunEnded { report: Box::new(report()) },
         Event::ReportLost { run: run(), fault: fault() },
-        Event::HoldSet { owner: text("alice"), reason: text("looking"), until: at(3600).to_string() },
-        Event::HoldReleased { owner: text("alice") },
+        Event::HoldSet {
+            owner: text("alice"),
+            reason: text("looking"),
+            until: at(3600).to_string(),
+            stack: Some(text("web")),
+        },
+        Event::HoldReleased { owner: text("alice"), stack: None },
+        Event::RunResumed { run: run(), step: steps().remove(0) },
+        Event::StackRolledBack {
+            run: run(),
+            stack: text("web"),
+            fault: Box::new(Fault::new(Code::RolledBack, "web rolled back to 11111111: app did not become healthy")),
+            elapsed_ms: 2100,
+        },
+        Event::RollbackFailed {
+            run: run(),
+            stack: text("web"),
+            fault: Box::new(Fault::new(Code::RollbackFailed, "web could not be rolled back to 11111111")),
+        },
+        Event::DriftSaved { run: run(), path: text("/var/lib/moorline/drift/20260101T000000.000Z.txt") },
+        Event::RetryOrdered { owner: text("alice"), stacks: vec![text("web")] },
         Event::AnchorMoved {
             owner: text("alice"),
             reason: text("a rewritten branch"),
@@ -339,6 +404,11 @@ fn is_listed(event: &Event) -> bool {
         | Event::HoldReleased { .. }
         | Event::AnchorMoved { .. }
         | Event::LedgerMended { .. }
+        | Event::RunResumed { .. }
+        | Event::StackRolledBack { .. }
+        | Event::RollbackFailed { .. }
+        | Event::DriftSaved { .. }
+        | Event::RetryOrdered { .. }
         | Event::SecretsRestored { .. }
         | Event::SecretsForgotten { .. }
         | Event::PushSent { .. }
@@ -378,7 +448,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 22] = [
+    let verbs: [&[&str]; 23] = [
         &[],
         &["run"],
         &["courier"],
@@ -393,6 +463,7 @@ fn every_verb_explains_itself() {
         &["promote"],
         &["hold"],
         &["release"],
+        &["retry"],
         &["doctor"],
         &["trust"],
         &["secrets"],

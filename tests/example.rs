@@ -306,12 +306,12 @@ fn names_and_sizes_that_every_host_refuses_are_named() {
 }
 
 #[test]
-fn keys_of_x_moorline_that_are_unknown_or_not_carried_out_are_refused() {
+fn keys_and_values_of_x_moorline_that_are_unknown_are_refused() {
     on_a_copy("check/x-moorline.txt", &["check"], |root| {
         edit(root, "stacks/traefik/compose.yaml", "health_timeout: 2m", "health_timeout: 2 min");
         edit(root, "stacks/traefik/compose.yaml", "reload: watch", "relaod: watch");
         edit(root, "stacks/nextcloud/compose.yaml", "secrets: files-only", "secret: files-only");
-        edit(root, "stacks/zitadel/compose.yaml", "health_timeout: 10m", "snapshot_before: true");
+        edit(root, "stacks/zitadel/compose.yaml", "health_timeout: 10m", "health_timeout: soon");
     });
 }
 

@@ -110,6 +110,7 @@ impl Case {
             missing_images: besides.missing_images,
             without_memory: besides.without_memory,
             plugin: besides.plugin.unwrap_or_else(|| PLUGIN.into()),
+            ..Circumstances::default()
         };
         let stacks = desired.into_iter().map(|(name, stack)| as_desired(name, stack)).collect();
         plan(&Desired { host: "alpha".into(), revision: None, stacks }, &observed, &circumstances).to_string()

@@ -23,6 +23,7 @@ mod key;
 mod plan;
 mod promote;
 mod reconcile;
+mod retry;
 mod routes;
 mod run;
 mod runs;
@@ -70,7 +71,9 @@ enum Verb {
     /// Look but do not touch, for a while
     Hold(hold::Arguments),
     /// End a hold
-    Release,
+    Release(hold::Release),
+    /// Forget what failed, and try it now
+    Retry(retry::Arguments),
     /// Can this host do its job?
     Doctor(doctor::Arguments),
     /// Show the anchor, or move it where no signed history leads
@@ -121,7 +124,8 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Diff(arguments) => diff::diff(&arguments),
         Verb::Promote(arguments) => promote::promote(&arguments),
         Verb::Hold(arguments) => hold::hold(&host, &arguments),
-        Verb::Release => hold::release(&host),
+        Verb::Release(arguments) => hold::release(&host, &arguments),
+        Verb::Retry(arguments) => retry::retry(&host, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
         Verb::Trust(arguments) => trust::trust(&host, &arguments),
         Verb::Secrets => secrets::secrets(&host),

@@ -78,6 +78,9 @@ fn as_text(draft: &Draft) -> String {
     };
     let ring = draft.ring.as_ref().map(|ring| format!(", ring {ring}")).unwrap_or_default();
     let mut text = format!("plan for {}{at}{ring}: {} steps\n{}", draft.host, draft.plan.steps.len(), draft.plan);
+    for fault in &draft.put_off {
+        text.push_str(&format!("note: {}\n", fault.sentence));
+    }
     for note in &draft.notes {
         text.push_str(&format!("note: {note}\n"));
     }

@@ -5,6 +5,7 @@ use clap::Args;
 use super::{Host, block_on, show};
 use crate::decide::fault::Fault;
 use crate::decide::report;
+use crate::model::Report;
 use crate::runs;
 use crate::world::World;
 
@@ -26,13 +27,18 @@ pub fn reconcile(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
         }
     })?
     .map_err(|error| super::no_signals(&error))?;
-    if arguments.json {
-        show::json(&report)?;
-    } else {
-        show::text(&show::report(&report))?;
+    print(&report, arguments.json)?;
+    Ok(report::exit(&report))
+}
+
+/// Prints the report of a run that just ended; its fault on stderr.
+pub fn print(report: &Report, json: bool) -> Result<(), Fault> {
+    match json {
+        true => show::json(report)?,
+        false => show::text(&show::report(report))?,
     }
-    if let Some(fault) = show::recorded_fault(&report) {
+    if let Some(fault) = show::recorded_fault(report) {
         show::trouble(&fault);
     }
-    Ok(report::exit(&report))
+    Ok(())
 }

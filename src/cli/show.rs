@@ -80,6 +80,18 @@ pub fn report(report: &Report) -> String {
             crate::model::Verdict::Done => {}
         }
     }
+    for evidence in &report.evidence {
+        let code = evidence.exit_code.map(|code| format!(", last exit code {code}")).unwrap_or_default();
+        text.push_str(&format!("  last words of {} ({}{code})\n", evidence.container, evidence.state));
+        evidence.log.iter().for_each(|line| text.push_str(&format!("    | {line}\n")));
+    }
+    for rollback in &report.rollbacks {
+        let to = rollback.to.short();
+        text.push_str(&match rollback.serving_after_ms {
+            Some(ms) => format!("  {} serves {to} again, {ms} ms after the verdict\n", rollback.stack),
+            None => format!("  {} does not serve {to} yet\n", rollback.stack),
+        });
+    }
     for note in &report.notes {
         text.push_str(&format!("  note: {note}\n"));
     }

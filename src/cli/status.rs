@@ -7,8 +7,8 @@ use super::{Host, block_on, show};
 use crate::decide::fault::Fault;
 use crate::decide::report;
 use crate::model::report::ServiceStatus;
-use crate::model::{Ledger, Report};
-use crate::world::{World, ledger, lock};
+use crate::model::{Failure, Ledger, Left, Report};
+use crate::world::{World, last_report, ledger, lock};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -28,6 +28,7 @@ pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
         Some(run) => Some(ledger::read_report(&settings.state, run)?),
         None => None,
     };
+    let last = last_report::newer(&settings.run, last);
     let engine = block_on(world.observe())?;
     let (services, engine) = match engine {
         Ok(observed) => (report::statuses(&observed, |stack| ledger.applied.contains_key(stack)), None),
@@ -76,6 +77,8 @@ fn as_json(
         "anchor": ledger.anchor,
         "trust": ledger.anchor.as_ref().map(|anchor| anchor.trust),
         "hold": ledger.hold,
+        "stack_holds": ledger.stack_holds,
+        "failures": ledger.failures,
         "stacks": stacks,
         "services": services,
         "engine": engine.map(Fault::record),
@@ -119,6 +122,12 @@ fn as_text(
         Some(hold) => text.push_str(&format!("hold      by {} until {}: {}\n", hold.owner, hold.until, hold.reason)),
         None => text.push_str("hold      none\n"),
     }
+    for (stack, hold) in ledger.held_stacks(now) {
+        text.push_str(&format!("hold      {stack} by {} until {}: {}\n", hold.owner, hold.until, hold.reason));
+    }
+    for (stack, failure) in &ledger.failures {
+        text.push_str(&failed(stack, failure, ledger, now));
+    }
     match running {
         Some(holder) => text.push_str(&format!("agent     runs as pid {} since {:.0}\n", holder.pid, holder.since)),
         None => text.push_str("agent     does not run (`systemctl start moorline`)\n"),
@@ -132,4 +141,24 @@ fn as_text(
         text.push_str(&format!("  {name:<24} {:<22} {}\n", format!("{}{health}", service.state), service.image));
     }
     text
+}
+
+/// What failed, how its stack is left, and when it is tried again.
+fn failed(stack: &str, failure: &Failure, ledger: &Ledger, now: jiff::Timestamp) -> String {
+    let good = ledger.applied.get(stack).map_or("nothing", |applied| applied.revision.short());
+    let left = match failure.left {
+        Left::Untouched => "not touched".to_owned(),
+        Left::Begun => "in the middle, the next run goes on".to_owned(),
+        Left::RolledBack => format!("rolled back to {good}"),
+        Left::AsIs => "left as it is".to_owned(),
+        Left::Stuck => format!("could not be rolled back to {good}, left as it is"),
+    };
+    let again = match failure.next {
+        Some(next) if next > now => format!("tried again at {next:.0}"),
+        Some(_) => "tried again by the next run".to_owned(),
+        None => format!("not tried again: `moorline retry {stack}`"),
+    };
+    let from = failure.revision.as_ref().map_or("what is desired", |revision| revision.short());
+    let why = failure.because.join(": ");
+    format!("failed    {stack} at {from}, {}: {why}\n          {left}; {again}\n", show::ago(failure.at, now))
 }

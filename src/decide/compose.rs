@@ -136,11 +136,6 @@ impl Extension {
 
     /// What of it this version does not carry out.
     pub fn refusal(&self) -> Result<(), String> {
-        if self.deploy.snapshot_before {
-            return Err(
-                "x-moorline.deploy.snapshot_before: this version makes no snapshots, so it does not deploy".into()
-            );
-        }
         self.health_timeout().map(|_| ())
     }
 

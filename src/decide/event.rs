@@ -35,14 +35,24 @@ pub enum Event {
     PullProgressed { image: String, done: u64, total: u64 },
     /// An image that nobody needs any more was removed.
     ImageRemoved { run: String, image: String },
+    /// A run found that the one before it was killed in the middle of a step.
+    RunResumed { run: String, step: Step },
+    /// A stack is back at its last good version.
+    StackRolledBack { run: String, stack: String, fault: Box<Fault>, elapsed_ms: u64 },
+    /// A stack could not be brought back to its last good version.
+    RollbackFailed { run: String, stack: String, fault: Box<Fault> },
+    /// What is not as it was left was written down before it was undone.
+    DriftSaved { run: String, path: String },
+    /// A person wants what failed to be tried again.
+    RetryOrdered { owner: String, stacks: Vec<String> },
     /// A run ended.
     RunEnded { report: Box<Report> },
     /// A report could not be written.
     ReportLost { run: String, fault: Box<Fault> },
-    /// A person holds this host.
-    HoldSet { owner: String, reason: String, until: String },
+    /// A person holds this host, or one of its stacks.
+    HoldSet { owner: String, reason: String, until: String, stack: Option<String> },
     /// A person released this host.
-    HoldReleased { owner: String },
+    HoldReleased { owner: String, stack: Option<String> },
     /// A person moved the anchor.
     AnchorMoved { owner: String, reason: String, from: String, revision: Revision },
     /// A copy of the ledger was damaged, missing or behind, and was made from the other.
@@ -90,6 +100,11 @@ impl Event {
             Event::StepEnded { verdict: Verdict::Skipped { .. }, .. } => "step-skipped",
             Event::PullProgressed { .. } => "pull-progressed",
             Event::ImageRemoved { .. } => "image-removed",
+            Event::RunResumed { .. } => "run-resumed",
+            Event::StackRolledBack { .. } => "stack-rolled-back",
+            Event::RollbackFailed { .. } => "rollback-failed",
+            Event::DriftSaved { .. } => "drift-saved",
+            Event::RetryOrdered { .. } => "retry-ordered",
             Event::RunEnded { .. } => "run-ended",
             Event::ReportLost { .. } => "report-lost",
             Event::HoldSet { .. } => "hold-set",
@@ -111,14 +126,17 @@ impl Event {
                 Mover::NextRun => Level::Warning,
                 Mover::Person => Level::Error,
             },
-            Event::RevisionRefused { .. } | Event::ReportLost { .. } => Level::Error,
+            Event::RevisionRefused { .. }
+            | Event::ReportLost { .. }
+            | Event::StackRolledBack { .. }
+            | Event::RollbackFailed { .. } => Level::Error,
             Event::StepEnded { verdict, .. } => match verdict {
                 Verdict::Done => Level::Info,
                 Verdict::Failed { .. } | Verdict::Skipped { .. } => Level::Warning,
             },
             Event::RunEnded { report } => match report.end {
                 RunEnd::Converged | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => Level::Info,
-                RunEnd::Degraded => Level::Error,
+                RunEnd::Degraded | RunEnd::RolledBack => Level::Error,
                 RunEnd::Faulted => match &report.fault {
                     Some(fault) if fault.mover == "next-run" => Level::Warning,
                     _ => Level::Error,
@@ -158,10 +176,19 @@ impl Event {
                 format!("pull progressed: {image}, {} of {} MiB", done >> 20, total >> 20)
             }
             Event::ImageRemoved { image, .. } => format!("image removed: {image}, which nothing has needed for a week"),
+            Event::RunResumed { step, .. } => format!("run resumed after a kill in the middle of: {step}"),
+            Event::StackRolledBack { fault, elapsed_ms, .. } => {
+                format!("stack rolled back: {}, {elapsed_ms} ms", one_line(fault))
+            }
+            Event::RollbackFailed { fault, .. } => format!("rollback failed: {}", one_line(fault)),
+            Event::DriftSaved { path, .. } => format!("drift saved: {path}"),
+            Event::RetryOrdered { owner, stacks } => format!("retry ordered by {owner}: {}", stacks.join(", ")),
             Event::RunEnded { report } => format!("run ended: {}", report.summary),
             Event::ReportLost { fault, .. } => format!("report lost: {}", one_line(fault)),
-            Event::HoldSet { owner, reason, until } => format!("hold set by {owner} until {until}: {reason}"),
-            Event::HoldReleased { owner } => format!("hold released by {owner}"),
+            Event::HoldSet { owner, reason, until, stack } => {
+                format!("hold set by {owner}{} until {until}: {reason}", on(stack))
+            }
+            Event::HoldReleased { owner, stack } => format!("hold released by {owner}{}", on(stack)),
             Event::AnchorMoved { owner, reason, from, revision } => {
                 format!("anchor moved by {owner} from {from} to {revision}: {reason}")
             }
@@ -224,6 +251,30 @@ impl Event {
                 fields.push(("run", run.clone()));
                 fields.push(("image", image.clone()));
             }
+            Event::RunResumed { run, step } => {
+                fields.push(("run", run.clone()));
+                fields.push(("stack", step.stack.clone()));
+                fields.push(("step", step.action.verb().to_owned()));
+            }
+            Event::StackRolledBack { run, stack, fault, elapsed_ms } => {
+                fields.push(("run", run.clone()));
+                fields.push(("stack", stack.clone()));
+                fields.push(("elapsed_ms", elapsed_ms.to_string()));
+                fault_fields(&mut fields, fault);
+            }
+            Event::RollbackFailed { run, stack, fault } => {
+                fields.push(("run", run.clone()));
+                fields.push(("stack", stack.clone()));
+                fault_fields(&mut fields, fault);
+            }
+            Event::DriftSaved { run, path } => {
+                fields.push(("run", run.clone()));
+                fields.push(("path", path.clone()));
+            }
+            Event::RetryOrdered { owner, stacks } => {
+                fields.push(("owner", owner.clone()));
+                fields.push(("stack", stacks.join(" ")));
+            }
             Event::RunEnded { report } => {
                 fields.push(("run", report.run.clone()));
                 if let Some(revision) = &report.revision {
@@ -238,12 +289,16 @@ impl Event {
                 fields.push(("elapsed_ms", elapsed.to_string()));
                 fields.push(("message_id", "5d1c54e0f1b94c7b9a6a3f0e6d1d2b71".to_owned()));
             }
-            Event::HoldSet { owner, reason, until } => {
+            Event::HoldSet { owner, reason, until, stack } => {
+                stack.iter().for_each(|stack| fields.push(("stack", stack.clone())));
                 fields.push(("owner", owner.clone()));
                 fields.push(("hold", reason.clone()));
                 fields.push(("until", until.clone()));
             }
-            Event::HoldReleased { owner } => fields.push(("owner", owner.clone())),
+            Event::HoldReleased { owner, stack } => {
+                stack.iter().for_each(|stack| fields.push(("stack", stack.clone())));
+                fields.push(("owner", owner.clone()));
+            }
             Event::AnchorMoved { owner, reason, from, revision } => {
                 fields.push(("owner", owner.clone()));
                 fields.push(("reason", reason.clone()));
@@ -269,6 +324,11 @@ impl Event {
 fn fault_fields(fields: &mut Vec<(&'static str, String)>, fault: &Fault) {
     fields.push(("fault", fault.code.name().to_owned()));
     fields.push(("mover", fault.code.mover().to_string()));
+}
+
+/// ` on STACK`, when only one is meant.
+fn on(stack: &Option<String>) -> String {
+    stack.as_ref().map(|stack| format!(" on {stack}")).unwrap_or_default()
 }
 
 /// A fault on one line: the sentence and its first cause.

@@ -90,6 +90,11 @@ codes! {
     SpaceShort, "space-short", NextRun, 1, "an image would not leave enough space on the disk";
     StepFailed, "step-failed", NextRun, 1, "a step of the plan failed";
     GateFailed, "gate-failed", Person, 1, "a service did not become healthy in time";
+    RolledBack, "rolled-back", Person, 1, "a deploy failed, and the last good version of the stack serves again";
+    RollbackFailed, "rollback-failed", Person, 1, "neither the new nor the last good version of a stack works; nothing more is done to it";
+    DeployRefused, "deploy-refused", Person, 1, "what is desired of a stack has failed before and is not tried again until it changes or `moorline retry`";
+    DeployWaiting, "deploy-waiting", NextRun, 1, "what is desired of a stack has failed before and is tried again after a while";
+    SnapshotMissing, "snapshot-missing", Person, 1, "a stack wants a snapshot before its data is touched, and none could be made";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";
     DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";
     PromotionRefused, "promotion-refused", Person, 1, "a promotion is not proven, or cannot be written";

@@ -80,6 +80,9 @@ fn judge_container(sample: &Sample, looks: &[Vec<Sample>]) -> Judgement {
         }
         (State::Running, Some(Health::Healthy)) => Judgement::Healthy,
         // The engine says so only after the start period and as many failures as the stack allows.
+        (State::Running, Some(Health::Unhealthy)) if !was_otherwise(sample, looks) => {
+            Judgement::Waiting(format!("{name} is unhealthy"))
+        }
         (State::Running, Some(Health::Unhealthy)) => Judgement::Failed(format!("{name} is unhealthy")),
         (State::Running, Some(Health::Starting)) => {
             Judgement::Waiting(format!("the health check of {name} is starting"))
@@ -108,6 +111,12 @@ fn is_steady(sample: &Sample, looks: &[Vec<Sample>]) -> bool {
         .filter(|earlier| earlier.state == State::Running && earlier.restarts == sample.restarts)
         .count();
     steady == STEADY_SAMPLES
+}
+
+/// Whether it was seen with another verdict before. One that was unhealthy from the first look on may be so from before
+/// the step, such as one that was paused: its next checks say more.
+fn was_otherwise(sample: &Sample, looks: &[Vec<Sample>]) -> bool {
+    past(sample, looks).any(|earlier| earlier.health != Some(Health::Unhealthy))
 }
 
 /// A crash loop: three restarts while we were looking.
@@ -182,7 +191,11 @@ mod tests {
     #[test]
     fn unhealthy_fails_and_starting_fails_only_at_the_timeout() {
         let unhealthy = vec![sample(State::Running, Some(Health::Unhealthy), 0)];
-        assert!(matches!(judged(&[unhealthy], 1), Judgement::Failed(_)));
+        let before = vec![sample(State::Running, Some(Health::Starting), 0)];
+        assert!(matches!(judged(&[before, unhealthy.clone()], 1), Judgement::Failed(_)));
+        // A verdict from before the step, as of a container that was paused.
+        assert!(matches!(judged(&[unhealthy.clone(), unhealthy.clone()], 1), Judgement::Waiting(_)));
+        assert!(matches!(judged(&[unhealthy.clone(), unhealthy], 60), Judgement::Failed(_)));
         let starting = [vec![sample(State::Running, Some(Health::Starting), 0)]];
         assert!(matches!(judged(&starting, 59), Judgement::Waiting(_)));
         assert!(matches!(judged(&starting, 60), Judgement::Failed(_)));

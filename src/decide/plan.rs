@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
+use crate::decide::compose::Extension;
+use crate::decide::drift::{self, Edited};
 use crate::decide::{compose, difference};
 use crate::model::ledger::Begun;
-use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, State, Step};
+use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, Step};
 
 /// Everything that a plan is made from, besides what should be and what is.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +23,10 @@ pub struct Circumstances<'a> {
     pub missing_images: BTreeSet<String>,
     /// The stacks whose files in memory are gone.
     pub without_memory: BTreeSet<String>,
+    /// Files of stacks that are not as they were written.
+    pub edited: BTreeMap<String, Vec<Edited>>,
+    /// Stacks that are declared and are not to be touched in this run.
+    pub left_alone: BTreeSet<String>,
     /// The version of the Compose plugin.
     pub plugin: String,
 }
@@ -31,7 +37,7 @@ pub fn plan(desired: &Desired, observed: &Observed, circumstances: &Circumstance
     let applied = circumstances.applied.unwrap_or(&none);
     let mut steps = Vec::new();
     let mut acts = Vec::new();
-    for stack in &desired.stacks {
+    for stack in desired.stacks.iter().filter(|stack| !circumstances.left_alone.contains(&stack.name)) {
         let stack_steps = plan_stack(stack, applied.get(&stack.name), observed, circumstances);
         if !stack_steps.is_empty() {
             // All images first: nothing that runs is touched when one of them cannot be had.
@@ -74,14 +80,27 @@ fn plan_stack(
     observed: &Observed,
     circumstances: &Circumstances<'_>,
 ) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let write_causes = write_causes(stack, applied, circumstances);
+    let (mut steps, observed) = drift::mend(stack, applied, observed);
+    let observed = &observed;
+    let mut write_causes = write_causes(stack, applied, circumstances);
+    let edited = circumstances.edited.get(&stack.name).map(Vec::as_slice).unwrap_or_default();
+    // A directory that is written anyway says nothing about who changed it.
+    let restarted = if write_causes.is_empty() { drift::users(stack, edited) } else { BTreeSet::new() };
+    if write_causes.is_empty() {
+        write_causes.extend(edited.iter().map(Edited::cause));
+    }
     if !write_causes.is_empty() {
         steps.push(step(&stack.name, Action::Write { files: stack.files.len() }, write_causes));
     }
     let mut causes = service_causes(stack, applied, observed, circumstances);
     let unfinished = circumstances.begun.is_some_and(|begun| begun.contains_key(&stack.name));
     let signals = signals(stack, applied, &causes, unfinished);
+    let restarted: Vec<String> = restarted.into_iter().filter(|service| needs_start(stack, service, &causes)).collect();
+    if wants_snapshot(stack, &causes, observed) {
+        steps.insert(0, step(&stack.name, Action::Snapshot, vec![Cause::SnapshotWanted]));
+    }
+    let mended: BTreeSet<String> = steps.iter().flat_map(mended_services).collect();
+    let mut ungated: BTreeSet<String> = mended.difference(&causes.keys().cloned().collect()).cloned().collect();
     let chosen: BTreeSet<String> = causes.keys().cloned().collect();
     let (all, reasons) = compose::with_followers(&stack.model, chosen);
     for (service, on) in reasons {
@@ -101,6 +120,14 @@ fn plan_stack(
         let causes = shared.into_iter().chain(causes.into_values().flatten()).collect();
         steps.push(step(&stack.name, Action::UpWhole, causes));
         steps.push(gate(stack, running));
+    }
+    if !restarted.is_empty() {
+        ungated.extend(restarted.iter().cloned());
+        let causes = edited.iter().map(Edited::cause).collect();
+        steps.push(step(&stack.name, Action::Restart { services: restarted }, causes));
+    }
+    if !ungated.is_empty() {
+        steps.push(gate(stack, ungated.into_iter().collect()));
     }
     for (service, signal) in signals {
         let causes = vec![Cause::ContentChanged { service: service.clone() }];
@@ -154,10 +181,11 @@ fn service_causes(
             causes.push(Cause::NoContainer { service: service.clone() });
         }
         if let Some(applied) = applied {
-            causes.extend(changes(service, definition, stack, applied));
-            if causes.is_empty() {
-                causes.extend(drift(service, &containers, applied));
+            let changed = changes(service, definition, stack, applied);
+            if changed.is_empty() {
+                causes.extend(drift::of_service(service, definition, &containers, applied));
             }
+            causes.extend(changed);
             if applied.plugin != circumstances.plugin {
                 let (from, to) = (applied.plugin.clone(), circumstances.plugin.clone());
                 causes.push(Cause::PluginChanged { from, to });
@@ -191,25 +219,32 @@ fn changes(service: &str, definition: &Json, stack: &DesiredStack, applied: &App
     causes
 }
 
-/// What is not as the last run left it.
-fn drift(service: &str, containers: &[&Container], applied: &Applied) -> Vec<Cause> {
-    let before: Vec<&Container> = applied.snapshot.iter().filter(|container| container.service == service).collect();
-    let mut causes = Vec::new();
-    let mut found = |found: String| causes.push(Cause::Drifted { service: service.to_owned(), found });
-    for was in &before {
-        match containers.iter().find(|is| is.id == was.id) {
-            None => found(format!("without {}", was.name)),
-            // Running again and restarting are the engine's own doing.
-            Some(is) if is.state != was.state && is.state != State::Running => found(is.state.to_string()),
-            Some(is) if is.name != was.name => found(format!("renamed to {}", is.name)),
-            Some(is) if is.networks != was.networks => found("on other networks".into()),
-            Some(_) => {}
-        }
+/// The services whose containers get on without Compose: those that were paused.
+fn mended_services(step: &Step) -> Vec<String> {
+    match &step.action {
+        Action::Unpause { services } => services.clone(),
+        _ => Vec::new(),
     }
-    for is in containers.iter().filter(|is| !before.iter().any(|was| was.id == is.id)) {
-        found(format!("with {}, which is not ours", is.name));
-    }
-    causes
+}
+
+/// Whether a service must be started again to see a file that was put back. One that is brought up anyway does, one
+/// that watches its files sees it.
+fn needs_start(stack: &DesiredStack, service: &str, causes: &BTreeMap<String, Vec<Cause>>) -> bool {
+    let extension = compose::service_extension(&stack.model.services[service]).unwrap_or_default();
+    !causes.contains_key(service) && extension.reload.as_deref() != Some(compose::WATCH)
+}
+
+/// Whether a snapshot must come first: a container that holds data is about to be replaced by another one.
+fn wants_snapshot(stack: &DesiredStack, causes: &BTreeMap<String, Vec<Cause>>, observed: &Observed) -> bool {
+    let wanted = Extension::read(&stack.model.extension).is_ok_and(|extension| extension.deploy.snapshot_before);
+    let replaces = |cause: &Cause| !matches!(cause, Cause::Drifted { .. } | Cause::NoContainer { .. });
+    let holds_data = |service: &str| {
+        let volumes = stack.model.services.get(service).and_then(|service| service.get("volumes")?.as_array());
+        volumes.is_some_and(|volumes| !volumes.is_empty())
+    };
+    let exists = |service: &str| observed.of(&stack.name).any(|container| container.service == service);
+    wanted
+        && causes.iter().any(|(service, causes)| causes.iter().any(replaces) && holds_data(service) && exists(service))
 }
 
 /// Signals for services whose mounted files changed and that get no new container anyway.

@@ -53,7 +53,7 @@ pub fn after_run(report: &Report, url: Secret<String>) -> Message {
     // stand in the text. A run that could not be carried out at all is down.
     let status = match report.end {
         RunEnd::Converged | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => Status::Up,
-        RunEnd::Degraded | RunEnd::Faulted => Status::Down,
+        RunEnd::Degraded | RunEnd::RolledBack | RunEnd::Faulted => Status::Down,
     };
     Message {
         id: format!("{}-reconcile", report.run),

@@ -72,6 +72,12 @@ impl Secrets {
         self.sections.get(fleet::SHARED_SECTION)?.get(name)
     }
 
+    /// Every value that may stand nowhere but in memory: secrets of all stacks, and passwords of registries.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        let sections = self.sections.values().flat_map(BTreeMap::values).map(|secret| secret.expose().as_str());
+        sections.chain(self.logins.values().map(|login| login.password.expose().as_str()))
+    }
+
     /// Logins of registries.
     pub fn logins(&self) -> &Logins {
         &self.logins

@@ -1,14 +1,15 @@
 //! Judges a run by what the engine said afterwards, and puts it into one sentence.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::decide::fault::{Code, Fault};
+use crate::decide::fault::{Code, Fault, Mover};
 use crate::decide::standstill;
 use crate::model::report::{self, Report, RunEnd, ServiceStatus};
 use crate::model::ring::Waiting;
-use crate::model::{Container, Health, Observed, Outcome, Plan, Revision, State, Verdict, Warrant};
+use crate::model::{Action, Container, Health, Observed, Outcome, Plan, Revision, State, Step, Verdict, Warrant};
 
 /// What a run has gathered so far. It becomes a [`Report`] however the run ends.
 #[derive(Debug, Clone)]
@@ -51,6 +52,20 @@ pub struct Draft {
     pub accepted: Option<Timestamp>,
     /// How often the operators expect the tip to move, if they said so.
     pub expect_change_within: Option<Duration>,
+    /// What containers that failed said last.
+    pub evidence: Vec<report::Evidence>,
+    /// Ways back, and how they went.
+    pub rollbacks: Vec<report::Rollback>,
+    /// What failed and how its stack was left, in the order in which it happened.
+    pub faults: Vec<Fault>,
+    /// Stacks of which this run began an attempt that counts.
+    pub begun: BTreeSet<String>,
+    /// Snapshots that were taken before a stack was touched, by stack.
+    pub snapshots: BTreeMap<String, String>,
+    /// Stacks that are not brought to what is desired in this run, since it failed before.
+    pub put_off: Vec<Fault>,
+    /// Stacks that a person holds, and the words for it.
+    pub held: BTreeMap<String, String>,
 }
 
 impl Draft {
@@ -76,6 +91,13 @@ impl Draft {
             remarks: Vec::new(),
             accepted: None,
             expect_change_within: None,
+            evidence: Vec::new(),
+            rollbacks: Vec::new(),
+            faults: Vec::new(),
+            begun: BTreeSet::new(),
+            snapshots: BTreeMap::new(),
+            put_off: Vec::new(),
+            held: BTreeMap::new(),
         }
     }
 }
@@ -84,13 +106,16 @@ impl Draft {
 pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report {
     let services = statuses(&draft.observed, |stack| draft.stacks.iter().any(|ours| ours == stack));
     let troubled = troubles(&draft);
-    let failed = first_failure(&draft.outcomes);
     let fault = match result {
         Err(fault) => Some(fault),
-        Ok(()) => failed.or_else(|| unfinished(&draft.outcomes)).or_else(|| {
-            let sentence = format!("{} is not well", troubled.first()?);
-            Some(Fault::new(Code::ServiceUnhealthy, sentence).because(troubled.join(", ")).hint("moorline status"))
-        }),
+        Ok(()) => worst(&draft.faults)
+            .or_else(|| unfinished(&draft))
+            .or_else(|| worst(&draft.put_off))
+            .or_else(|| {
+                let sentence = format!("{} is not well", troubled.first()?);
+                Some(Fault::new(Code::ServiceUnhealthy, sentence).because(troubled.join(", ")).hint("moorline status"))
+            })
+            .or_else(|| held(&draft)),
     };
     let end = match &fault {
         None => RunEnd::Converged,
@@ -98,6 +123,9 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::Held => RunEnd::Held,
             Code::Halted => RunEnd::Halted,
             Code::Stopped => RunEnd::Stopped,
+            Code::RolledBack => RunEnd::RolledBack,
+            Code::DeployRefused | Code::DeployWaiting => RunEnd::Degraded,
+            Code::RollbackFailed | Code::SnapshotMissing => RunEnd::Degraded,
             Code::StepFailed
             | Code::GateFailed
             | Code::ServiceUnhealthy
@@ -134,6 +162,8 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         opened: draft.opened,
         plan: draft.plan,
         outcomes: draft.outcomes,
+        evidence: draft.evidence,
+        rollbacks: draft.rollbacks,
         services,
         notes,
         fault: fault.as_ref().map(Fault::record),
@@ -173,36 +203,58 @@ fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) ->
             Some(fault) => format!("{}: {what}", fault.code.name()),
             None => what,
         },
-        RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => what,
+        RunEnd::RolledBack | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => what,
     }
 }
 
-fn first_failure(outcomes: &[Outcome]) -> Option<Fault> {
-    outcomes.iter().find_map(|outcome| {
-        let Verdict::Failed { fault, because } = &outcome.verdict else { return None };
-        let step = &outcome.step;
-        // An engine that went away in the middle says nothing about the services.
-        let code = Code::of_name(fault).unwrap_or(Code::StepFailed);
-        let sentence = match (&step.action, code) {
-            (crate::model::Action::Gate { services, .. }, Code::GateFailed) => {
-                format!("{} of {} did not become healthy", services.join(" "), step.stack)
-            }
-            (action, _) => format!("{} of {} failed", action.verb(), step.stack),
-        };
-        let mut fault = Fault::new(code, sentence);
-        fault.because.clone_from(because);
-        fault.hint = Some(match code {
-            Code::GateFailed => format!("docker compose -p {} logs", step.stack),
-            _ => "moorline runs show".into(),
-        });
-        Some(fault)
-    })
+/// The fault that a person should read first: one that asks for a person; the others stand below it.
+fn worst(faults: &[Fault]) -> Option<Fault> {
+    let first = faults.iter().position(|fault| fault.code.mover() == Mover::Person).unwrap_or(0);
+    let mut fault = faults.get(first)?.clone();
+    let others = faults.iter().enumerate().filter(|(number, _)| *number != first);
+    fault.places.extend(others.map(|(_, other)| format!("also: {}", other.sentence)));
+    Some(fault)
 }
 
-/// Without a failure, only the order to stop skips steps.
-fn unfinished(outcomes: &[Outcome]) -> Option<Fault> {
-    let skipped = outcomes.iter().filter(|outcome| matches!(outcome.verdict, Verdict::Skipped { .. })).count();
-    let sentence = format!("moorline was asked to stop before {skipped} of {} steps", outcomes.len());
+/// The fault of a failed step.
+pub fn step_fault(step: &Step, fault: &Fault) -> Fault {
+    // An engine that went away in the middle says nothing about the services.
+    let code = fault.code;
+    let sentence = match (&step.action, code) {
+        (Action::Gate { services, .. }, Code::GateFailed) => {
+            format!("{} of {} did not become healthy", services.join(" "), step.stack)
+        }
+        (Action::Snapshot, _) => fault.sentence.clone(),
+        (action, _) => format!("{} of {} failed", action.verb(), step.stack),
+    };
+    let mut named = Fault::new(code, sentence);
+    if named.sentence != fault.sentence {
+        named.because.push(fault.sentence.clone());
+    }
+    named.because.extend(fault.places.iter().chain(&fault.because).cloned());
+    named.hint = Some(match (code, &fault.hint) {
+        (Code::GateFailed, _) => format!("docker compose -p {} logs", step.stack),
+        (Code::SnapshotMissing, Some(hint)) => hint.clone(),
+        _ => "moorline runs show".into(),
+    });
+    named
+}
+
+/// If nothing else is the matter, a person who holds a stack is.
+fn held(draft: &Draft) -> Option<Fault> {
+    let words: Vec<&str> = draft.held.values().map(String::as_str).collect();
+    let fault = Fault::new(Code::Held, words.first().copied()?.to_owned());
+    let fault = words.iter().skip(1).fold(fault, |fault, words| fault.at(format!("also: {words}")));
+    Some(fault.at("the other stacks are as they should be").hint("`moorline release` ends the hold"))
+}
+
+/// Without a failure, only the order to stop skips steps, and a hold.
+fn unfinished(draft: &Draft) -> Option<Fault> {
+    let is_skipped = |outcome: &&Outcome| {
+        matches!(outcome.verdict, Verdict::Skipped { .. }) && !draft.held.contains_key(&outcome.step.stack)
+    };
+    let skipped = draft.outcomes.iter().filter(is_skipped).count();
+    let sentence = format!("moorline was asked to stop before {skipped} of {} steps", draft.outcomes.len());
     (skipped > 0).then(|| Fault::new(Code::Stopped, sentence).hint("the next run goes on: `moorline reconcile`"))
 }
 
@@ -224,6 +276,7 @@ pub fn statuses(observed: &Observed, is_ours: impl Fn(&str) -> bool) -> Vec<Serv
 fn troubles(draft: &Draft) -> Vec<String> {
     let trouble = |container: &&Container| {
         draft.stacks.contains(&container.project)
+            && !draft.held.contains_key(&container.project)
             && (container.health == Some(Health::Unhealthy)
                 || matches!(container.state, State::Restarting | State::Paused | State::Gone)
                 || matches!(container.state, State::Exited(code) if code != 0))

@@ -48,7 +48,7 @@ pub struct StackSource {
 }
 
 /// Which push URL (by its name among the secrets) holds which status.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Monitors {
     /// Told after every reconcile.

@@ -1,6 +1,7 @@
 //! The only memory of this host: what it accepted, what it applied, and whether a person holds it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use serde_json::Value as Json;
 use crate::model::observed::Container;
 use crate::model::report::Opened;
 use crate::model::ring::{Pending, Seal};
-use crate::model::{Model, Remap, Revision};
+use crate::model::{Failure, Model, Remap, Revision};
 
 /// The contents of `ledger.json`. Fields that this version does not know are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,9 +50,15 @@ pub struct Ledger {
     /// that moves is noticed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, PulledImage>,
+    /// Deploys that failed, by stack.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, Failure>,
     /// A person's order to look but not to touch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// The same for single stacks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stack_holds: BTreeMap<String, Hold>,
     /// Fields of newer versions.
     #[serde(flatten)]
     pub unknown: BTreeMap<String, Json>,
@@ -174,7 +181,7 @@ pub struct Settled {
     pub plugin: String,
 }
 
-/// Look but do not touch, on this host.
+/// Look but do not touch, on this host or one of its stacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Who holds.
@@ -212,5 +219,16 @@ impl Ledger {
     /// The hold that is in force at `now`.
     pub fn held(&self, now: Timestamp) -> Option<&Hold> {
         self.hold.as_ref().filter(|hold| now < hold.until)
+    }
+
+    /// The stacks that are held at `now`, and by whom.
+    pub fn held_stacks(&self, now: Timestamp) -> impl Iterator<Item = (&String, &Hold)> {
+        self.stack_holds.iter().filter(move |(_, hold)| now < hold.until)
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "held by {} until {}: {}", self.owner, self.until, self.reason)
     }
 }

@@ -1,7 +1,10 @@
 //! The nouns. Nothing here does anything: no decision, no effect, only shapes and their invariants.
 
 pub mod desired;
+pub mod failure;
+pub mod good;
 pub mod host;
+pub mod intent;
 pub mod ledger;
 pub mod observed;
 pub mod page;
@@ -15,7 +18,10 @@ pub mod settings;
 pub mod tree;
 
 pub use desired::{Access, Desired, DesiredStack, Inputs, Model, Remap, SecretFile, Value};
+pub use failure::{Failure, Left};
+pub use good::Good;
 pub use host::{HostSpec, Monitors, StackSource};
+pub use intent::{Intent, Phase};
 pub use ledger::{Anchor, Applied, Hold, Ledger, Warrant};
 pub use observed::{Container, Health, Observed, State};
 pub use page::Page;

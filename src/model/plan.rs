@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Revision;
+
 /// Steps in the order in which they are carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -33,6 +35,29 @@ pub enum Action {
         /// The image reference.
         image: String,
     },
+    /// Take a snapshot of the stack's data; without one, nothing of the stack is touched.
+    Snapshot,
+    /// Give a container its name back.
+    Rename {
+        /// The engine's id.
+        id: String,
+        /// Its name now.
+        from: String,
+        /// The name it should have.
+        to: String,
+    },
+    /// Remove a container that Compose made and never started, because it was killed in the middle.
+    Discard {
+        /// The engine's id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Let paused containers go on.
+    Unpause {
+        /// The services.
+        services: Vec<String>,
+    },
     /// Write the stack's inputs into its directory and its secrets into memory.
     Write {
         /// How many files the directory will hold.
@@ -59,6 +84,11 @@ pub enum Action {
         services: Vec<String>,
         /// The signal, as the stack names it.
         signal: String,
+    },
+    /// Start containers again, because a file that they mount was put back.
+    Restart {
+        /// The services.
+        services: Vec<String>,
     },
     /// Remove containers of services that the stack no longer has.
     Remove {
@@ -88,6 +118,11 @@ impl Action {
     pub fn verb(&self) -> &'static str {
         match self {
             Action::Pull { .. } => "pull",
+            Action::Snapshot => "snapshot",
+            Action::Rename { .. } => "rename",
+            Action::Discard { .. } => "discard",
+            Action::Unpause { .. } => "unpause",
+            Action::Restart { .. } => "restart",
             Action::Write { .. } => "write",
             Action::Up { .. } => "up",
             Action::UpWhole => "up-whole",
@@ -103,7 +138,13 @@ impl Action {
         match self {
             Action::Pull { image } => image.clone(),
             Action::Write { files } => format!("{files} files"),
-            Action::Up { services } | Action::Remove { services } => services.join(" "),
+            Action::Up { services }
+            | Action::Remove { services }
+            | Action::Unpause { services }
+            | Action::Restart { services } => services.join(" "),
+            Action::Snapshot => String::from("its data"),
+            Action::Rename { from, to, .. } => format!("{from} to {to}"),
+            Action::Discard { name, .. } => format!("{name}, which was never started"),
             Action::Gate { services, timeout } => {
                 format!("{} healthy within {}s", services.join(" "), timeout.as_secs())
             }
@@ -168,6 +209,25 @@ pub enum Cause {
         /// What was found.
         found: String,
     },
+    /// A file in the stack's directory is not as it was written.
+    FileEdited {
+        /// Its path below the directory.
+        path: String,
+        /// What was found.
+        found: String,
+    },
+    /// Its data must be saved before a container that uses it is replaced.
+    SnapshotWanted,
+    /// Compose was killed in the middle of a recreate.
+    HalfRenamed {
+        /// The service.
+        service: String,
+    },
+    /// The deploy failed.
+    DeployFailed {
+        /// The revision that the stack goes back to.
+        to: Revision,
+    },
     /// The Compose plugin changed, so its config hashes may have changed; Compose decides.
     PluginChanged {
         /// The version of the last run.
@@ -203,6 +263,10 @@ impl fmt::Display for Cause {
             Cause::ContentChanged { service } => write!(f, "{service} mounts content that changed"),
             Cause::SharedDefinitionChanged { what } => write!(f, "{what} changed"),
             Cause::Drifted { service, found } => write!(f, "{service} was found {found}"),
+            Cause::FileEdited { path, found } => write!(f, "{path} was found {found}"),
+            Cause::SnapshotWanted => f.write_str("x-moorline.deploy.snapshot_before"),
+            Cause::HalfRenamed { service } => write!(f, "compose was killed while it replaced {service}"),
+            Cause::DeployFailed { to } => write!(f, "the deploy failed: back to {}", to.short()),
             Cause::PluginChanged { from, to } => write!(f, "compose plugin {from} -> {to}, compose decides"),
             Cause::DependsOn { service, on } => write!(f, "{service} must follow {on}"),
             Cause::AfterUp => f.write_str("success is what the engine says"),

@@ -58,6 +58,12 @@ pub struct Report {
     pub plan: Plan,
     /// What was done.
     pub outcomes: Vec<Outcome>,
+    /// What containers that failed said last, before they were replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Evidence>,
+    /// Stacks that went back to their last good version, or should have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollbacks: Vec<Rollback>,
     /// What the engine said afterwards.
     pub services: Vec<ServiceStatus>,
     /// Facts a person should know that are not faults.
@@ -77,6 +83,41 @@ pub struct Opened {
     pub recipient: String,
 }
 
+/// A container of a wave that failed, as it was before anything was done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The stack.
+    pub stack: String,
+    /// The service.
+    pub service: String,
+    /// The container's name.
+    pub container: String,
+    /// The image it was created from.
+    pub image: String,
+    /// What it did.
+    pub state: State,
+    /// The exit code of its last end, if it ever ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
+    /// The last lines that it logged, with every secret of this host taken out.
+    pub log: Vec<String>,
+}
+
+/// A way back, and how it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// The stack.
+    pub stack: String,
+    /// The revision that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Revision>,
+    /// The last good revision.
+    pub to: Revision,
+    /// From the verdict until the last good version was seen to serve, in milliseconds; absent when it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_after_ms: Option<u64>,
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -85,6 +126,8 @@ pub enum RunEnd {
     Converged,
     /// It was carried out in part: at least one step failed, or a service is not healthy.
     Degraded,
+    /// A deploy failed, and the last good version serves.
+    RolledBack,
     /// A fault stopped it.
     Faulted,
     /// It was asked to stop; the next run goes on from there.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::decide::event::Event;
+use crate::decide::retry;
 use crate::decide::schedule::{self, Share};
 use crate::runs::reconcile::reconcile;
 use crate::world::{Occasion, World};
@@ -26,7 +29,7 @@ pub async fn agent(world: &impl World) {
             Ok(_lock) => {
                 let report = reconcile(world, occasion.name()).await;
                 world.service_status(&report.summary);
-                let next = schedule::next_on_grid(world.now(), settings.interval, share);
+                let next = next(world, schedule::next_on_grid(world.now(), settings.interval, share));
                 match &report.waiting {
                     // Whoever waits for a wave moves when it comes, not at the next look after it.
                     Some(waiting) => waiting.until.max(world.now() + SOONEST).min(next),
@@ -39,4 +42,10 @@ pub async fn agent(world: &impl World) {
         occasion = world.occasion(next).await;
     }
     world.say(Event::ServiceStopped { verb: "run" });
+}
+
+/// The next run: on the grid, or sooner, when something that failed may be tried again or a hold ends.
+fn next(world: &impl World, on_grid: Timestamp) -> Timestamp {
+    let moment = world.ledger().ok().and_then(|ledger| retry::next_moment(&ledger, world.now()));
+    moment.map_or(on_grid, |moment| moment.min(on_grid))
 }

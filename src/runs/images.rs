@@ -8,15 +8,24 @@ use crate::decide::fault::{Code, Fault};
 use crate::decide::images;
 use crate::decide::report::Draft;
 use crate::model::ledger::PulledImage;
-use crate::model::{Action, Ledger, Model, Outcome, Step, Verdict};
+use crate::model::{Action, Ledger, Model, Step};
+use crate::runs::deploy::outcome;
 use crate::runs::prepare::Prepared;
-use crate::runs::reconcile::causes;
 use crate::world::{Removal, World};
 
 /// How many images are fetched at a time. More would only share the same line, and registries count connections.
 const AT_A_TIME: usize = 3;
 
-/// Fetches these images, and returns why the run ends if one of them cannot be had.
+/// What could not be fetched.
+#[derive(Debug, Default)]
+pub struct Missed {
+    /// Why the run ends, if one of the images cannot be had.
+    pub because: Option<String>,
+    /// The steps that failed, and how.
+    pub failed: Vec<(Step, Fault)>,
+}
+
+/// Fetches the images of all stacks that are not held.
 pub async fn pull_all(
     world: &impl World,
     steps: &[Step],
@@ -24,7 +33,7 @@ pub async fn pull_all(
     ledger: &mut Ledger,
     draft: &mut Draft,
     stopped: &str,
-) -> Result<Option<String>, Fault> {
+) -> Result<Missed, Fault> {
     let known = ledger.images.clone();
     let ended = std::cell::RefCell::new(None::<String>);
     let one = async |step: &Step| {
@@ -32,38 +41,36 @@ pub async fn pull_all(
         if world.stopping() {
             ended.borrow_mut().get_or_insert_with(|| stopped.to_owned());
         }
-        let skipped = ended.borrow().clone();
-        let (verdict, id) = match skipped {
-            Some(because) => (Verdict::Skipped { because }, None),
-            None => match pull(world, step, prepared, &known, began).await {
-                Ok(id) => (Verdict::Done, id),
-                Err(fault) => {
-                    let because = format!("{} of {} failed", step.action.verb(), step.stack);
-                    ended.borrow_mut().get_or_insert(because);
-                    (Verdict::Failed { fault: fault.code.name().to_owned(), because: causes(fault) }, None)
-                }
-            },
+        let skipped = ended.borrow().as_ref().or_else(|| draft.held.get(&step.stack)).cloned();
+        let result = match skipped {
+            Some(because) => Err(Fault::new(Code::Stopped, because)),
+            None => pull(world, step, prepared, &known, began).await,
         };
-        let elapsed_ms = u64::try_from(world.now().duration_since(began).as_millis()).unwrap_or(0);
-        let (run, step) = (draft.run.clone(), step.clone());
-        world.say(Event::StepEnded { run, step: step.clone(), verdict: verdict.clone(), elapsed_ms });
-        (Outcome { step, verdict, elapsed_ms }, id)
+        if result.as_ref().is_err_and(|fault| fault.code != Code::Stopped) {
+            let because = format!("{} of {} failed", step.action.verb(), step.stack);
+            ended.borrow_mut().get_or_insert(because);
+        }
+        (outcome(world, draft, step, &result, began), result)
     };
-    let results: Vec<(Outcome, Option<String>)> =
-        futures_util::stream::iter(steps).map(one).buffered(AT_A_TIME).collect().await;
+    let results: Vec<_> = futures_util::stream::iter(steps).map(one).buffered(AT_A_TIME).collect().await;
+    let mut missed = Missed { because: ended.into_inner(), failed: Vec::new() };
     let mut fetched = false;
-    for (outcome, id) in results {
-        if let (Action::Pull { image }, Some(id)) = (&outcome.step.action, id) {
-            let image = (image.clone(), PulledImage { id, at: world.now(), unused_since: None, removed: false });
-            ledger.images.extend([image]);
-            fetched = true;
+    for (outcome, result) in results {
+        match (&outcome.step.action, result) {
+            (Action::Pull { image }, Ok(Some(id))) => {
+                let image = (image.clone(), PulledImage { id, at: world.now(), unused_since: None, removed: false });
+                ledger.images.extend([image]);
+                fetched = true;
+            }
+            (_, Err(fault)) if fault.code != Code::Stopped => missed.failed.push((outcome.step.clone(), fault)),
+            _ => {}
         }
         draft.outcomes.push(outcome);
     }
     if fetched {
         world.persist(ledger)?;
     }
-    Ok(ended.into_inner())
+    Ok(missed)
 }
 
 /// Fetches one image, again and again while the trouble may pass, and looks whether its name still means what it meant.

@@ -3,11 +3,16 @@
 pub mod agent;
 pub mod boot;
 pub mod courier;
+pub mod deploy;
 pub mod doctor;
+pub mod gate;
+pub mod good;
 pub mod images;
 pub mod prepare;
 pub mod preview;
 pub mod promote;
+pub mod put_off;
 pub mod reconcile;
 pub mod ring;
+pub mod rollback;
 pub mod routes;

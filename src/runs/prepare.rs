@@ -1,8 +1,9 @@
 //! The first half of every run: from the tip to the plan. Changes nothing but the anchor.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::decide::digest::DigestKey;
+use crate::decide::drift::Edited;
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::fleet::Mistake;
@@ -11,10 +12,11 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, delivery, downgrade, fleet, needs, policy, standstill};
+use crate::decide::{compose, delivery, downgrade, fleet, policy, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
+use crate::runs::put_off::{PutOff, put_off};
 use crate::runs::ring::{self, Deployed};
 use crate::world::{Plugin, World};
 
@@ -39,14 +41,23 @@ pub struct Prepared {
     pub secrets: Secrets,
     /// The Compose plugin.
     pub plugin: Plugin,
-    /// Stacks that only go forward and were left as they are, if the ring goes back.
-    pub left: Option<Fault>,
     /// What the stacks are made from.
     pub inputs: Vec<Inputs>,
+    /// What the repository says about this host.
+    pub spec: HostSpec,
     /// This host's key for digests.
     pub key: DigestKey,
-    /// The stacks that must work before each stack is touched.
-    pub needs: needs::Needs,
+    /// What failed before, or only goes forward, and is not brought to what is desired in this run.
+    pub put_off: PutOff,
+    /// Files of stacks that are not as they were written.
+    pub edited: BTreeMap<String, Vec<Edited>>,
+}
+
+impl Prepared {
+    /// The revision that a stack comes from.
+    pub fn revision_of(&self, stack: &str) -> Option<Revision> {
+        self.put_off.kept.get(stack).or(self.desired.revision.as_ref()).cloned()
+    }
 }
 
 /// Whether nothing moved since the last converged run: then one look at the engine is enough. Nothing is fetched,
@@ -62,7 +73,8 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
         && anchor.revision == settled.tip
         && settled.agent == env!("CARGO_PKG_VERSION")
         && world.plugin_stamp(version)? == settled.plugin
-        && world.without_memory(&settled.stacks).is_empty();
+        && world.without_memory(&settled.stacks).is_empty()
+        && world.edited(&settled.stacks)?.is_empty();
     if !same {
         return Ok(false);
     }
@@ -119,14 +131,21 @@ pub async fn prepare(
     draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
     draft.notes.extend(exposed_notes(&desired));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
-    desired.stacks.retain(|stack| !left.contains(&stack.name));
     if trust == Trust::Advance && desired.stacks.iter().any(|stack| !stack.secrets.is_empty()) {
         ledger.remap = world.remap().await?;
         desired.stacks.iter_mut().for_each(|stack| delivery::shift(stack, ledger.remap));
     }
-    draft.plan = make_plan(world, &desired, &draft.observed, ledger, &plugin, &left).await?;
-    let left = downgrade::fault(&left, &ring.name);
-    Ok(Prepared { desired, secrets, plugin, left, inputs, key, needs: spec.needs })
+    draft.put_off.extend(downgrade::fault(&left, &ring.name));
+    let put_off = put_off(world, &mut desired, ledger, draft, &key, left)?;
+    let edited = edited(world, &desired, ledger, &put_off)?;
+    let circumstances = Circumstances {
+        edited: edited.clone(),
+        left_alone: put_off.alone.clone(),
+        plugin: plugin.version.clone(),
+        ..Circumstances::default()
+    };
+    draft.plan = make_plan(world, &desired, &draft.observed, ledger, circumstances).await?;
+    Ok(Prepared { desired, secrets, plugin, inputs, spec, key, put_off, edited })
 }
 
 /// Whoever only looks makes no key: before the first run there is nothing to compare digests with.
@@ -283,27 +302,33 @@ async fn model(
     }
 }
 
-async fn make_plan(
+/// Files that somebody edited, in the directories that hold what was last written and may be put right.
+fn edited(
+    world: &impl World,
+    desired: &Desired,
+    ledger: &Ledger,
+    put_off: &PutOff,
+) -> Result<BTreeMap<String, Vec<Edited>>, Fault> {
+    let is_written =
+        |stack: &&DesiredStack| ledger.attempted.contains_key(&stack.name) && !put_off.alone.contains(&stack.name);
+    let names: Vec<String> = desired.stacks.iter().filter(is_written).map(|stack| stack.name.clone()).collect();
+    world.edited(&names)
+}
+
+async fn make_plan<'a>(
     world: &impl World,
     desired: &Desired,
     observed: &Observed,
-    ledger: &Ledger,
-    plugin: &Plugin,
-    left: &BTreeSet<String>,
+    ledger: &'a Ledger,
+    circumstances: Circumstances<'a>,
 ) -> Result<Plan, Fault> {
     let names: Vec<String> = desired.stacks.iter().map(|stack| stack.name.clone()).collect();
-    // Of a stack that is left as it is, the plan knows nothing: neither to change it nor to take it down.
-    let mut applied = ledger.applied.clone();
-    let mut begun = ledger.begun.clone();
-    applied.retain(|stack, _| !left.contains(stack));
-    begun.retain(|stack, _| !left.contains(stack));
     let mut circumstances = Circumstances {
-        applied: Some(&applied),
+        applied: Some(&ledger.applied),
         attempted: Some(&ledger.attempted),
-        begun: Some(&begun),
-        missing_images: BTreeSet::new(),
+        begun: Some(&ledger.begun),
         without_memory: world.without_memory(&names),
-        plugin: plugin.version.clone(),
+        ..circumstances
     };
     let first = plan::plan(desired, observed, &circumstances);
     if first.steps.is_empty() {

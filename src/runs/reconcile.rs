@@ -2,24 +2,15 @@
 //!
 //! It decides nothing itself; `decide` does. It touches nothing itself; the [`World`] does.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
-use crate::decide::health::{self, Judgement};
 use crate::decide::report::{self, Draft};
-use crate::decide::{compose, needs, page, push};
+use crate::decide::{drift, page, push};
 use crate::model::ledger::Settled;
-use crate::model::{Action, Applied, DesiredStack, Ledger, Outcome, Report, Step, Verdict};
+use crate::model::{Ledger, Report, Verdict};
 use crate::runs::prepare::{self, Prepared};
-use crate::runs::{images, ring};
+use crate::runs::{deploy, good, images};
 use crate::world::World;
-
-/// Why steps are skipped after the order to stop.
-const STOPPED: &str = "moorline was asked to stop";
-/// How often the gate looks.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Makes this host what its ring says, or says why not. However it ends, a report is written and announced.
 pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
@@ -44,173 +35,60 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     }
     let mut ledger = world.ledger()?;
     if prepare::is_settled(world, &ledger, draft).await? {
-        unless_held(world)?;
+        unless_held(world, draft)?;
         return images::sweep(world, &mut ledger, draft).await;
     }
     let prepared = prepare::prepare(world, &mut ledger, draft, prepare::Trust::Advance, None).await?;
-    unless_held(world)?;
+    unless_held(world, draft)?;
     if !draft.plan.steps.is_empty() {
         let revision = draft.revision.clone();
         world.say(Event::PlanMade { run: draft.run.clone(), revision, steps: draft.plan.steps.len() });
     }
-    carry_out(world, &prepared, &mut ledger, draft).await?;
+    save_drift(world, &prepared, &ledger, draft)?;
+    deploy::carry_out(world, &prepared, &mut ledger, draft).await?;
     draft.observed = world.observe().await?;
-    if is_converged(&prepared, draft) {
+    if is_converged(draft) {
         forget_secrets(world, &prepared, draft).await?;
     }
     settle(world, &prepared, &mut ledger, draft)?;
     // What did not end well may have to be undone, and no image is missed then.
-    if ledger.settled.is_some() {
-        images::sweep(world, &mut ledger, draft).await?;
+    match ledger.settled {
+        Some(_) => images::sweep(world, &mut ledger, draft).await,
+        None => Ok(()),
     }
-    prepared.left.map_or(Ok(()), Err)
 }
 
 /// Asks the ledger on disk, since a person may have set a hold while this run was looking.
-fn unless_held(world: &impl World) -> Result<(), Fault> {
+fn unless_held(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     let ledger = world.ledger()?;
-    let Some(hold) = ledger.held(world.now()) else {
-        return Ok(());
-    };
-    let sentence = format!("held by {} until {}: {}", hold.owner, hold.until, hold.reason);
-    Err(Fault::new(Code::Held, sentence).at("nothing was changed").hint("`moorline release` ends the hold"))
+    let now = world.now();
+    let held = ledger.held_stacks(now).filter(|(stack, _)| draft.stacks.contains(stack));
+    draft.held = held.map(|(stack, hold)| (stack.clone(), format!("{stack} is {hold}"))).collect();
+    let Some(hold) = ledger.held(now) else { return Ok(()) };
+    Err(Fault::new(Code::Held, hold.to_string()).at("nothing was changed").hint("`moorline release` ends the hold"))
 }
 
-/// Carries out the steps in order. A failed step ends its stack for this run; a failed pull ends the run, before
-/// anything that runs was touched. A halt that arrives meanwhile ends the run before the next stack.
-async fn carry_out(
-    world: &impl World,
-    prepared: &Prepared,
-    ledger: &mut Ledger,
-    draft: &mut Draft,
-) -> Result<(), Fault> {
-    let mut ended: BTreeMap<String, String> = BTreeMap::new();
-    let whole = draft.plan.steps.clone();
-    let pulls = whole.iter().take_while(|step| matches!(step.action, Action::Pull { .. })).count();
-    let (pulls, steps) = whole.split_at(pulls);
-    let mut all_ended = images::pull_all(world, pulls, prepared, ledger, draft, STOPPED).await?;
-    for (number, step) in steps.iter().enumerate() {
-        let began = world.now();
-        if world.stopping() && all_ended.is_none() {
-            all_ended = Some(STOPPED.into());
-        }
-        let is_first = !steps[..number].iter().any(|earlier| earlier.stack == step.stack);
-        if is_first && all_ended.is_none() {
-            ring::unless_halted(world, ledger, draft)?;
-        }
-        if let Some(why) = needs::hindrance(&step.stack, &prepared.needs, &ended) {
-            ended.entry(step.stack.clone()).or_insert(why);
-        }
-        let verdict = match all_ended.as_ref().or_else(|| ended.get(&step.stack)) {
-            Some(because) => Verdict::Skipped { because: because.clone() },
-            None => match carry_out_step(world, step, prepared, ledger).await {
-                Ok(()) => Verdict::Done,
-                Err(fault) if fault.code == Code::Stopped => {
-                    all_ended = Some(fault.sentence.clone());
-                    Verdict::Skipped { because: fault.sentence }
-                }
-                Err(fault) => Verdict::Failed { fault: fault.code.name().to_owned(), because: causes(fault) },
-            },
-        };
-        if let Verdict::Failed { .. } = verdict {
-            let because = format!("{} of {} failed", step.action.verb(), step.stack);
-            ended.insert(step.stack.clone(), because);
-        }
-        let elapsed_ms = u64::try_from(world.now().duration_since(began).as_millis()).unwrap_or(0);
-        world.say(Event::StepEnded {
-            run: draft.run.clone(),
-            step: step.clone(),
-            verdict: verdict.clone(),
-            elapsed_ms,
-        });
-        draft.outcomes.push(Outcome { step: step.clone(), verdict, elapsed_ms });
-        let is_last = !steps[number + 1..].iter().any(|later| later.stack == step.stack);
-        if is_last && all_ended.is_none() && !ended.contains_key(&step.stack) {
-            note_applied(world, &step.stack, prepared, ledger).await?;
-        }
-    }
+/// Writes down what was found before it is undone: a person who forgot his hold wants his change back.
+fn save_drift(world: &impl World, prepared: &Prepared, ledger: &Ledger, draft: &mut Draft) -> Result<(), Fault> {
+    let undone = |stack: &String| !draft.held.contains_key(stack);
+    let steps: Vec<_> = draft.plan.steps.iter().filter(|step| undone(&step.stack)).cloned().collect();
+    let edited: Vec<_> = prepared.edited.clone().into_iter().filter(|(stack, _)| undone(stack)).collect();
+    let now = world.now();
+    let held = ledger.hold.iter().chain(ledger.stack_holds.values()).filter(|hold| hold.until <= now);
+    let held: Vec<String> = held.map(ToString::to_string).collect();
+    let Some(text) = drift::record(&steps, &edited, &held) else { return Ok(()) };
+    let path = world.save_drift(&text)?;
+    draft.remarks.push(format!("what was not as it was left is written down in {path}"));
+    world.say(Event::DriftSaved { run: draft.run.clone(), path });
     Ok(())
 }
 
-async fn carry_out_step(
-    world: &impl World,
-    step: &Step,
-    prepared: &Prepared,
-    ledger: &mut Ledger,
-) -> Result<(), Fault> {
-    let desired = prepared.desired.stacks.iter().find(|stack| stack.name == step.stack);
-    match (&step.action, desired) {
-        (Action::Write { .. }, Some(desired)) => {
-            // Whoever is killed in the middle must not find a note that says what the directory holds.
-            ledger.attempted.remove(&step.stack);
-            ledger.begun.entry(step.stack.clone()).or_default().add(&desired.model);
-            world.persist(ledger)?;
-            world.act(step, Some(desired), prepared.secrets.logins()).await?;
-            ledger.attempted.insert(step.stack.clone(), desired.digest.clone());
-            world.persist(ledger)
-        }
-        (Action::Gate { services, timeout }, Some(desired)) => gate(world, desired, services, *timeout).await,
-        _ => world.act(step, desired, prepared.secrets.logins()).await,
-    }
-}
-
-/// Looks until every service of the wave works, one of them cannot, or the time is up.
-async fn gate(world: &impl World, desired: &DesiredStack, services: &[String], timeout: Duration) -> Result<(), Fault> {
-    let count = |service: &String| {
-        let definition = desired.model.services.get(service);
-        (service.clone(), definition.map_or(1, compose::replicas))
-    };
-    let expected = services.iter().map(count).collect();
-    let began = world.now();
-    let mut looks = Vec::new();
-    loop {
-        looks.push(world.look(&desired.name, services).await?);
-        let elapsed = world.now().duration_since(began).unsigned_abs();
-        match health::judge(&looks, &expected, elapsed, timeout) {
-            Judgement::Healthy => return Ok(()),
-            Judgement::Failed(why) => return Err(Fault::new(Code::GateFailed, why)),
-            Judgement::Waiting(_) if world.stopping() => {
-                return Err(Fault::new(Code::Stopped, STOPPED));
-            }
-            Judgement::Waiting(_) => world.wait(LOOK_EVERY).await,
-        }
-    }
-}
-
-/// Remembers what was applied, with what the engine shows right after.
-async fn note_applied(world: &impl World, stack: &str, prepared: &Prepared, ledger: &mut Ledger) -> Result<(), Fault> {
-    match prepared.desired.stacks.iter().find(|desired| desired.name == stack) {
-        None => {
-            ledger.applied.remove(stack);
-            ledger.attempted.remove(stack);
-            ledger.begun.remove(stack);
-        }
-        Some(desired) => {
-            let Some(revision) = prepared.desired.revision.clone() else {
-                return Ok(());
-            };
-            let applied = Applied {
-                revision,
-                digest: desired.digest.clone(),
-                model: desired.model.clone(),
-                content: desired.content.clone(),
-                reloads: desired.reloads.clone(),
-                snapshot: world.observe().await?.snapshot(stack),
-                plugin: prepared.plugin.version.clone(),
-                at: world.now(),
-            };
-            ledger.applied.insert(stack.to_owned(), applied);
-            ledger.begun.remove(stack);
-        }
-    }
-    world.persist(ledger)
-}
-
-fn is_converged(prepared: &Prepared, draft: &Draft) -> bool {
-    prepared.left.is_none() && draft.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done)
+fn is_converged(draft: &Draft) -> bool {
+    draft.put_off.is_empty() && draft.outcomes.iter().all(|outcome| outcome.verdict == Verdict::Done)
 }
 
 /// Older files of secrets stay for as long as a container uses them; until everything is as desired, all of them stay.
+/// What is desired is then also the last good version of every stack, and the way back to it finds its files.
 async fn forget_secrets(world: &impl World, prepared: &Prepared, draft: &Draft) -> Result<(), Fault> {
     let files = prepared.desired.stacks.iter().flat_map(|stack| &stack.secrets);
     let generations = world.forget_secrets(&files.map(|file| file.path.clone()).collect()).await?;
@@ -222,7 +100,8 @@ async fn forget_secrets(world: &impl World, prepared: &Prepared, draft: &Draft) 
 
 /// If everything is as desired now, notes what that was based on, so that the next run needs only one look.
 fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) -> Result<(), Fault> {
-    let converged = is_converged(prepared, draft);
+    good::keep_all(world, prepared, ledger)?;
+    let converged = is_converged(draft);
     let before = ledger.clone();
     if converged {
         // What differs from the last look and asked for no step is the engine's own doing, such as a restart.
@@ -266,9 +145,4 @@ fn announce(world: &impl World, report: &Report) {
     if let Err(fault) = world.post(&message) {
         world.say(Event::PushFailed { monitor: message.monitor, fault: Box::new(fault) });
     }
-}
-
-/// A fault as the outcome of a step carries it.
-pub(super) fn causes(fault: Fault) -> Vec<String> {
-    std::iter::once(fault.sentence).chain(fault.places).chain(fault.because).collect()
 }

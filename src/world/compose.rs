@@ -186,6 +186,13 @@ pub async fn up_whole(settings: &Settings, stack: &DesiredStack) -> Result<(), F
     work(settings, stack, stack.model.services.keys(), arguments).await
 }
 
+/// Starts the containers of these services again, so that they mount what is there now.
+pub async fn restart(settings: &Settings, stack: &DesiredStack, services: &[String]) -> Result<(), Fault> {
+    let fixed = ["restart", "--no-deps", "--"];
+    let arguments = fixed.iter().map(OsString::from).chain(services.iter().map(OsString::from)).collect();
+    work(settings, stack, services.iter(), arguments).await
+}
+
 /// Sends a signal to the containers of these services.
 pub async fn signal(settings: &Settings, stack: &DesiredStack, services: &[String], name: &str) -> Result<(), Fault> {
     let fixed = ["kill", "-s", name, "--"];

@@ -20,7 +20,7 @@ use crate::model::{Container, Health, Observed, Remap, State};
 
 /// How long one question may take; stopping a container may take as long as its grace period besides.
 const TIMEOUT_SECONDS: u64 = 120;
-const PROJECT: &str = "com.docker.compose.project";
+pub(super) const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const CONFIG_HASH: &str = "com.docker.compose.config-hash";
 const ONE_OFF: &str = "com.docker.compose.oneoff";

@@ -12,7 +12,7 @@ use crate::decide::copies::{self, Belief, Found, NAMES, Stamp};
 use crate::decide::fault::{Code, Fault};
 use crate::decide::report;
 use crate::model::{Anchor, Hold, Ledger, Report};
-use crate::world::disk;
+use crate::world::{disk, reserve};
 
 /// The version of the ledger's form.
 const VERSION: u32 = 2;
@@ -67,15 +67,23 @@ pub fn mend(state: &Path) -> Result<Vec<String>, Fault> {
 /// Writes what a run remembers, but leaves the hold as it stands on disk: a person may have set it meanwhile.
 pub fn write_but_hold(state: &Path, ledger: &Ledger) -> Result<(), Fault> {
     change(state, |standing| {
-        let hold = standing.hold.take();
+        let (hold, stack_holds) = (standing.hold.take(), std::mem::take(&mut standing.stack_holds));
         standing.clone_from(ledger);
-        standing.hold = hold;
+        (standing.hold, standing.stack_holds) = (hold, stack_holds);
     })
 }
 
 /// Sets or ends the hold, and leaves everything else as it stands on disk.
 pub fn set_hold(state: &Path, hold: Option<Hold>) -> Result<(), Fault> {
     change(state, |standing| standing.hold = hold)
+}
+
+/// Sets or ends the hold of one stack.
+pub fn set_stack_hold(state: &Path, stack: &str, hold: Option<Hold>) -> Result<(), Fault> {
+    change(state, |standing| match hold {
+        Some(hold) => _ = standing.stack_holds.insert(stack.to_owned(), hold),
+        None => _ = standing.stack_holds.remove(stack),
+    })
 }
 
 /// Moves the anchor by a person's order, and leaves everything else as it stands on disk. Only the next run, which
@@ -145,12 +153,12 @@ fn write(state: &Path, ledger: &Ledger, generation: u64) -> Result<(), Fault> {
     let envelope = Envelope { version: VERSION, generation, checksum: checksum(generation, &ledger), ledger };
     let bytes = serde_json::to_vec(&envelope).map_err(|error| unwritable(&error.into()))?;
     for copy in [&first, &second] {
-        disk::write(copy, &bytes, 0o600).map_err(|error| disk::unwritable(copy, &error))?;
+        reserve::spend(state, || disk::write(copy, &bytes, 0o600)).map_err(|error| disk::unwritable(copy, &error))?;
     }
     // Last: from now on, no older copy is believed.
     let bytes = Witness { version: VERSION, generation, checksum: checksum(generation, &serde_json::Value::Null) };
     let bytes = serde_json::to_vec(&bytes).map_err(|error| unwritable(&error.into()))?;
-    disk::write(&witness, &bytes, 0o600).map_err(|error| disk::unwritable(&witness, &error))
+    reserve::spend(state, || disk::write(&witness, &bytes, 0o600)).map_err(|error| disk::unwritable(&witness, &error))
 }
 
 fn standing(state: &Path) -> Result<Standing, Fault> {
@@ -241,7 +249,7 @@ pub fn record(state: &Path, report: &Report) -> Result<(), Fault> {
     let path = directory.join(format!("{}.json", report.run));
     let unwritable = |error: &io::Error| disk::unwritable(&path, error);
     let bytes = serde_json::to_vec_pretty(report).map_err(|error| unwritable(&error.into()))?;
-    disk::write(&path, &bytes, 0o600).map_err(|error| unwritable(&error))?;
+    reserve::spend(state, || disk::write(&path, &bytes, 0o600)).map_err(|error| unwritable(&error))?;
     let mut runs = runs(state)?;
     runs.retain(|run| *run != report.run);
     let replaced = match runs.last() {

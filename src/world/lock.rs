@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::fault::{Code, Fault};
+use crate::world::reserve;
 
 /// Held during one run, below `settings.run`.
 pub const KEEPER: &str = "lock";
@@ -49,8 +50,11 @@ impl Lock {
         }
         let mut lock = Self { file };
         let holder = Holder { pid: std::process::id(), verb: verb.to_owned(), since };
-        lock.sign(&holder).map_err(|error| unwritable(path, &error))?;
-        Ok(lock)
+        match lock.sign(&holder) {
+            // It is ours, without a name on it: a full `/run` must not keep a run from saying so.
+            Err(error) if reserve::is_full(&error) => Ok(lock),
+            signed => signed.map(|()| lock).map_err(|error| unwritable(path, &error)),
+        }
     }
 
     fn sign(&mut self, holder: &Holder) -> std::io::Result<()> {

@@ -3,12 +3,13 @@
 //! [`World`] is the one seam of moorline. `Real` stands behind it on a host; the tests have `Sim`, a whole host in
 //! memory that can be cut at any step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::decide::digest::DigestKey;
+use crate::decide::drift::Edited;
 use crate::decide::event::Event;
 use crate::decide::fault::Fault;
 use crate::decide::health::Sample;
@@ -17,9 +18,11 @@ use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    DesiredStack, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings, Step,
+    DesiredStack, Good, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings,
+    State, Step,
 };
 
+pub mod act;
 pub mod binds;
 pub mod checkout;
 pub mod child;
@@ -28,14 +31,19 @@ pub mod compose;
 pub mod dialogue;
 pub mod disk;
 pub mod docker;
+pub mod docker_hands;
+pub mod drift;
 pub mod examine;
 pub mod fetch;
 pub mod generations;
 pub mod git;
+pub mod good;
 pub mod images;
+pub mod intent;
 pub mod journal;
 pub mod key;
 pub mod kuma;
+pub mod last_report;
 pub mod ledger;
 pub mod lock;
 pub mod memory;
@@ -44,15 +52,18 @@ pub mod outbox;
 pub mod own_memory;
 pub mod page;
 pub mod person;
+pub mod push_url;
 pub mod real;
 pub mod refs;
 pub mod remote;
+pub mod reserve;
 pub mod secret_key;
 pub mod stack;
 pub mod stop;
 pub mod systemd;
 pub mod traefik;
 pub mod transport;
+pub mod wake;
 pub mod watch;
 
 pub use real::Real;
@@ -84,6 +95,23 @@ pub enum Removal {
     InUse,
 }
 
+/// What a container logged last, and how it ended.
+#[derive(Debug)]
+pub struct LastWords {
+    /// The service.
+    pub service: String,
+    /// The container's name.
+    pub container: String,
+    /// The image it was created from.
+    pub image: String,
+    /// What it does.
+    pub state: State,
+    /// The exit code of its last end, if it ever ended.
+    pub exit_code: Option<i64>,
+    /// The lines. A program may print its secrets, so this is one.
+    pub text: Secret<String>,
+}
+
 /// Why a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
@@ -91,6 +119,8 @@ pub enum Occasion {
     Start,
     /// The courier fetched a new tip.
     Tip,
+    /// The engine said that a container changed.
+    Drift,
     /// The time came.
     Timer,
     /// A person sent SIGHUP.
@@ -105,6 +135,7 @@ impl Occasion {
         match self {
             Occasion::Start => "start",
             Occasion::Tip => "tip",
+            Occasion::Drift => "drift",
             Occasion::Timer => "timer",
             Occasion::Signal => "signal",
             Occasion::Stop => "stop",
@@ -143,6 +174,20 @@ pub trait World {
     fn mend_ledger(&self) -> Result<Vec<String>, Fault>;
     /// Writes the ledger, on disk when this returns.
     fn persist(&self, ledger: &Ledger) -> Result<(), Fault>;
+    /// The step in flight of a run that was killed.
+    fn intent(&self) -> Result<Option<Intent>, Fault>;
+    /// Writes down the step that is about to begin; on disk when this returns.
+    fn intend(&self, intent: &Intent) -> Result<(), Fault>;
+    /// Forgets the step in flight: it has ended.
+    fn intend_nothing(&self) -> Result<(), Fault>;
+    /// Keeps what a stack that works was made from, in the place of what was kept before.
+    fn keep_good(&self, good: &Good) -> Result<(), Fault>;
+    /// What the version of a stack with this digest was made from, if it was kept.
+    fn good(&self, stack: &str, digest: &str) -> Result<Option<Good>, Fault>;
+    /// Files in the directories of these stacks that are not as they were written; stacks with none are absent.
+    fn edited(&self, stacks: &[String]) -> Result<BTreeMap<String, Vec<Edited>>, Fault>;
+    /// Writes down what was found before it is undone. Returns where.
+    fn save_drift(&self, text: &str) -> Result<String, Fault>;
     /// Writes the report of a run.
     fn record(&self, report: &Report) -> Result<(), Fault>;
     /// What the last run left for the status page; none if there is nothing that can be read.
@@ -192,6 +237,10 @@ pub trait World {
     async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault>;
     /// Carries out one step. `desired` is the stack it belongs to; absent only for `down`.
     async fn act(&self, step: &Step, desired: Option<&DesiredStack>, logins: &Logins) -> Result<(), Fault>;
+    /// Takes a snapshot of the data of a stack, and returns its id.
+    async fn snapshot_before(&self, stack: &str) -> Result<String, Fault>;
+    /// What the containers of these services logged last, as they wrote it.
+    async fn last_words(&self, stack: &str, services: &[String], lines: usize) -> Result<Vec<LastWords>, Fault>;
     /// One look at the containers of these services.
     async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault>;
 

@@ -1,15 +1,16 @@
 //! The world of a real host: every method hands over to the file of its neighbour.
 
-use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::decide::digest::DigestKey;
+use crate::decide::drift::Edited;
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::Sample;
@@ -19,7 +20,8 @@ use crate::decide::sops::Identities;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    Action, DesiredStack, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings, Step,
+    Action, DesiredStack, Good, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
+    Settings, Step,
 };
 use crate::world::docker::Engine;
 use crate::world::fetch::Fetch;
@@ -28,26 +30,26 @@ use crate::world::lock::{self, Lock};
 use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
-    Fetched, Occasion, Plugin, Removal, World, clock, compose, disk, generations, git, key, kuma, ledger, memory, page,
-    refs, secret_key, stack, stop, systemd, traefik,
+    Fetched, LastWords, Occasion, Plugin, Removal, World, act, clock, compose, disk, drift, generations, git, good,
+    intent, key, kuma, last_report, ledger, memory, page, push_url, refs, reserve, secret_key, stack, stop, systemd,
+    traefik,
 };
 
 /// `agent.toml` is a few hundred bytes.
 const LARGEST_SETTINGS: u64 = 64 * 1024;
-/// A push URL is one line.
-const LARGEST_URL: u64 = 16 * 1024;
 
 /// Everything around moorline on this host.
 pub struct Real {
-    settings: Settings,
+    pub(super) settings: Settings,
     journal: Journal,
-    engine: Engine,
+    pub(super) engine: Engine,
     outbox: Outbox,
-    stop: stop::Stop,
+    pub(super) stop: stop::Stop,
     client: OnceCell<reqwest::Client>,
     fetch: OnceCell<Fetch>,
-    watch: RefCell<Option<Watch>>,
-    seen_tip: RefCell<Option<Revision>>,
+    pub(super) watch: RefCell<Option<Watch>>,
+    pub(super) seen_tip: RefCell<Option<Revision>>,
+    pub(super) last_drift: Cell<Option<Timestamp>>,
 }
 
 /// Reads `agent.toml`.
@@ -78,6 +80,7 @@ impl Real {
             fetch,
             watch,
             seen_tip,
+            last_drift: Cell::new(None),
         }))
     }
 
@@ -86,7 +89,8 @@ impl Real {
         for directory in [self.settings.state.clone(), self.settings.state.join("runs")] {
             fs::create_dir_all(&directory).map_err(|error| disk::unwritable(&directory, &error))?;
         }
-        memory::ensure(&self.settings.run, self.settings.memory)
+        reserve::refill(&self.settings.state);
+        memory::ensure(&self.settings.run, self.settings.memory).map(|()| reserve::refill(&self.settings.run))
     }
 
     /// The engine, for `doctor`.
@@ -97,24 +101,6 @@ impl Real {
     /// What asks this process to stop.
     pub fn stop(&self) -> &stop::Stop {
         &self.stop
-    }
-
-    fn push_url_path(&self, monitor: &str) -> PathBuf {
-        self.settings.run.join("push").join(monitor)
-    }
-}
-
-/// Returns when the tip is another one than the last run saw. git touches the directory more often than that.
-async fn tip_moved(watch: &mut Option<Watch>, world: &Real) {
-    loop {
-        match watch {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
-        }
-        let tip = refs::tip(&world.settings.repository(), &world.settings.branch);
-        if tip.is_ok_and(|tip| tip.is_some() && tip != *world.seen_tip.borrow()) {
-            return;
-        }
     }
 }
 
@@ -151,20 +137,7 @@ impl World for Real {
     }
 
     async fn occasion(&self, timer: Timestamp) -> Occasion {
-        let left = timer.duration_since(self.now());
-        let left = Duration::try_from(left).unwrap_or_default();
-        // A watch that cannot be had costs promptness, not correctness: the timer still comes.
-        let reference = refs::heads(&self.settings.repository()).join(&self.settings.branch);
-        let directory = reference.parent().unwrap_or(&reference);
-        let mut watch = self.watch.borrow_mut().take().or_else(|| Watch::new(directory).ok());
-        let occasion = tokio::select! {
-            () = self.stop.ordered() => Occasion::Stop,
-            () = self.stop.hangup() => Occasion::Signal,
-            () = tip_moved(&mut watch, self) => Occasion::Tip,
-            () = clock::wait(left) => Occasion::Timer,
-        };
-        *self.watch.borrow_mut() = watch;
-        occasion
+        self.next_occasion(timer).await
     }
 
     fn service_ready(&self) {
@@ -187,8 +160,42 @@ impl World for Real {
         ledger::write_but_hold(&self.settings.state, ledger)
     }
 
+    fn intent(&self) -> Result<Option<Intent>, Fault> {
+        Ok(intent::read(&self.settings.state))
+    }
+
+    fn intend(&self, step: &Intent) -> Result<(), Fault> {
+        intent::write(&self.settings.state, step)
+    }
+
+    fn intend_nothing(&self) -> Result<(), Fault> {
+        intent::clear(&self.settings.state)
+    }
+
+    fn keep_good(&self, good: &Good) -> Result<(), Fault> {
+        good::keep(&self.settings.state, good)
+    }
+
+    fn good(&self, stack: &str, digest: &str) -> Result<Option<Good>, Fault> {
+        good::read(&self.settings.state, stack, digest)
+    }
+
+    fn edited(&self, stacks: &[String]) -> Result<BTreeMap<String, Vec<Edited>>, Fault> {
+        stack::all_edited(&self.settings, stacks)
+    }
+
+    fn save_drift(&self, text: &str) -> Result<String, Fault> {
+        drift::save(&self.settings.state, text, self.now())
+    }
+
     fn record(&self, report: &Report) -> Result<(), Fault> {
-        ledger::record(&self.settings.state, report)
+        let recorded = ledger::record(&self.settings.state, report);
+        match &recorded {
+            Ok(()) => reserve::refill(&self.settings.state),
+            // For `status`, until a report can be kept again.
+            Err(_) => last_report::keep(&self.settings.run, report),
+        }
+        recorded
     }
 
     fn page(&self) -> Option<Page> {
@@ -294,26 +301,22 @@ impl World for Real {
     }
 
     async fn act(&self, step: &Step, desired: Option<&DesiredStack>, logins: &Logins) -> Result<(), Fault> {
-        match (&step.action, desired) {
-            (Action::Pull { image }, _) => {
-                let tell = |done, total| self.say(Event::PullProgressed { image: image.clone(), done, total });
-                self.engine.pull(image, logins, self.settings.pull_timeout, tell).await
-            }
-            (Action::Write { .. }, Some(desired)) => stack::write(&self.settings, desired),
-            (Action::Up { services }, Some(desired)) => compose::up(&self.settings, desired, services).await,
-            (Action::UpWhole, Some(desired)) => compose::up_whole(&self.settings, desired).await,
-            (Action::Signal { services, signal }, Some(desired)) => {
-                compose::signal(&self.settings, desired, services, signal).await
-            }
-            (Action::Remove { services }, _) => self.engine.remove(&step.stack, services).await,
-            (Action::Down, _) => {
-                compose::down(&self.settings, &step.stack).await?;
-                stack::remove(&self.settings, &step.stack)
-            }
-            (Action::Gate { .. }, _) | (_, None) => {
-                Err(Fault::new(Code::StepFailed, format!("{} cannot be carried out alone", step.action.verb())))
-            }
+        if let Action::Pull { image } = &step.action {
+            let tell = |done, total| self.say(Event::PullProgressed { image: image.clone(), done, total });
+            return self.engine.pull(image, logins, self.settings.pull_timeout, tell).await;
         }
+        act::act(&self.settings, &self.engine, step, desired).await
+    }
+
+    async fn snapshot_before(&self, stack: &str) -> Result<String, Fault> {
+        Err(Fault::new(Code::SnapshotMissing, format!("no snapshot of {stack} can be taken"))
+            .because("this version makes no backups")
+            .at("no snapshot, no deploy: nothing of the stack was touched")
+            .hint(format!("take `snapshot_before` out of stacks/{stack}/compose.yaml, after a backup of your own")))
+    }
+
+    async fn last_words(&self, stack: &str, services: &[String], lines: usize) -> Result<Vec<LastWords>, Fault> {
+        self.engine.last_words(stack, services, lines).await
     }
 
     async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault> {
@@ -325,25 +328,18 @@ impl World for Real {
     }
 
     fn push_url(&self, monitor: &str) -> Option<Secret<String>> {
-        let bytes = disk::read(&self.push_url_path(monitor), LARGEST_URL).ok()?;
-        Some(Secret::new(String::from_utf8(bytes).ok()?))
+        push_url::read(&self.settings.run, monitor)
     }
 
     fn remember_push_url(&self, monitor: &str, url: Option<&Secret<String>>) {
-        let path = self.push_url_path(monitor);
-        // Kept in memory for the runs that open no secrets; if it cannot be kept, those runs are not announced, and
-        // Kuma says so by itself.
-        let _ = match url {
-            Some(url) => path
-                .parent()
-                .map_or(Ok(()), fs::create_dir_all)
-                .and_then(|()| disk::write(&path, url.expose().as_bytes(), 0o600)),
-            None => fs::remove_file(&path),
-        };
+        push_url::keep(&self.settings.run, monitor, url);
     }
 
     fn post(&self, message: &Message) -> Result<(), Fault> {
-        self.outbox.put(message)
+        match self.outbox.put(message) {
+            Err(_) if reserve::give_away(&self.settings.run) => self.outbox.put(message),
+            posted => posted,
+        }
     }
 
     fn outbox(&self) -> Result<Vec<Message>, Fault> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use sha2::{Digest, Sha256};
 
+use crate::decide::drift::Edited;
 use crate::decide::fault::{Code, Fault};
 use crate::model::{DesiredStack, Settings};
 use crate::world::disk;
@@ -66,6 +67,42 @@ pub fn remove(settings: &Settings, name: &str) -> Result<(), Fault> {
     }
     let secrets = settings.run.join("secrets").join(name);
     remove_if_there(fs::remove_dir_all(&secrets), &secrets)
+}
+
+/// The files of these stacks that are not as they were written; stacks with none are absent.
+pub fn all_edited(settings: &Settings, names: &[String]) -> Result<BTreeMap<String, Vec<Edited>>, Fault> {
+    let mut all = BTreeMap::new();
+    for name in names {
+        let edited = edited(settings, name)?;
+        if !edited.is_empty() {
+            all.insert(name.clone(), edited);
+        }
+    }
+    Ok(all)
+}
+
+/// The stack's files that are not as they were written. A stack that was never written has none.
+fn edited(settings: &Settings, name: &str) -> Result<Vec<Edited>, Fault> {
+    let directory = settings.stack_directory(name);
+    let root = open_directory(&directory).ok();
+    let found = |path: &str| {
+        let parent = parent_beneath(root.as_ref()?, path, false).ok()?;
+        read_beneath(&parent, name_of(path)).ok()
+    };
+    let mut edited = Vec::new();
+    for (path, digest) in read_manifest(&manifest_path(settings, name))? {
+        let found = found(&path);
+        if found.as_ref().is_none_or(|found| hex::encode(Sha256::digest(found)) != digest) {
+            edited.push(Edited { place: directory.join(&path), path, found });
+        }
+    }
+    let target = env_path(settings, name);
+    let is_linked = fs::read_link(directory.join(".env")).is_ok_and(|link| link == target);
+    if !is_linked && manifest_path(settings, name).exists() {
+        // Not its content: whoever put a file there may have put secrets into it.
+        edited.push(Edited { path: ".env".into(), place: directory.join(".env"), found: None });
+    }
+    Ok(edited)
 }
 
 /// Whether the stack's files in memory are there.

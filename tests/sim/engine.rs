@@ -162,6 +162,41 @@ impl Engine {
         self.containers.retain(|container| !container.is_of(project, name));
     }
 
+    pub fn rename(&mut self, id: &str, to: &str) {
+        let of = |container: &&mut Instance| container.id == id;
+        self.containers.iter_mut().filter(of).for_each(|container| container.name = to.to_owned());
+    }
+
+    pub fn discard(&mut self, id: &str) {
+        self.containers.retain(|container| container.id != id);
+    }
+
+    pub fn restart(&mut self, project: &str, name: &str, now: i64) {
+        for container in self.containers.iter_mut().filter(|container| container.is_of(project, name)) {
+            (container.started, container.by_hand) = (Some(now), None);
+        }
+    }
+
+    /// The image that a container was created from.
+    pub fn image_of(&self, id: &str) -> String {
+        self.containers.iter().find(|container| container.id == id).map(|found| found.image.clone()).unwrap_or_default()
+    }
+
+    /// Compose was killed while it replaced a container: the new one has its temporary name. `old` says whether the old
+    /// one is still there.
+    pub fn half_rename(&mut self, project: &str, name: &str, old: bool) {
+        let at = self.containers.iter().position(|container| container.is_of(project, name)).expect("a container");
+        self.made += 1;
+        let mut new = self.containers[at].clone();
+        new.id = format!("{:012x}", self.made);
+        new.name = format!("{}_{}", &self.containers[at].id[..12], self.containers[at].name);
+        new.started = None;
+        if !old {
+            self.containers.remove(at);
+        }
+        self.containers.push(new);
+    }
+
     pub fn remove_networks(&mut self, project: &str) {
         let prefix = format!("{project}_");
         self.networks.retain(|network| !network.starts_with(&prefix));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use moorline::decide::digest::DigestKey;
+use moorline::decide::drift::Edited;
 use moorline::decide::event::Event;
 use moorline::decide::fault::{Code, Fault};
 use moorline::decide::health::Sample;
@@ -20,11 +21,11 @@ use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
 use moorline::model::tree::File;
 use moorline::model::{
-    Action, DesiredStack, Hold, Inputs, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings,
-    State, Step,
+    Action, DesiredStack, Good, Hold, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
+    Settings, State, Step,
 };
 use moorline::runs::reconcile::reconcile;
-use moorline::world::{Fetched, Occasion, Plugin, Removal, World};
+use moorline::world::{Fetched, LastWords, Occasion, Plugin, Removal, World};
 
 use super::compose::Project;
 use super::engine::Engine;
@@ -69,6 +70,18 @@ pub struct Host {
     pub engine_answers: bool,
     /// Whether the disk takes anything.
     pub disk_is_full: bool,
+    /// `journal.json`, as bytes.
+    pub journal: Option<Vec<u8>>,
+    /// `good/<stack>/`.
+    pub good: BTreeMap<String, Good>,
+    /// `drift/*.txt`.
+    pub drift: Vec<String>,
+    /// What was last written into each stack's directory.
+    pub written: BTreeMap<String, BTreeMap<String, File>>,
+    /// Stacks of which the backup can take snapshots.
+    pub snapshots: BTreeSet<String>,
+    /// What Compose says instead of doing anything.
+    pub compose_says: Option<String>,
 }
 
 /// A host, its repository, and what the present run did.
@@ -112,6 +125,12 @@ impl Sim {
             plugin: "2.40.3".into(),
             engine_answers: true,
             disk_is_full: false,
+            journal: None,
+            good: BTreeMap::new(),
+            drift: Vec::new(),
+            written: BTreeMap::new(),
+            snapshots: BTreeSet::new(),
+            compose_says: None,
         };
         Self {
             settings: settings::read(text, "agent.toml").expect("valid"),
@@ -199,10 +218,20 @@ impl Sim {
         self
     }
 
-    /// One run. None when the process died.
+    /// One run that a person began. None when the process died.
     pub fn try_run(&self) -> Option<Report> {
+        self.try_run_as("reconcile")
+    }
+
+    /// One run that the clock began.
+    #[track_caller]
+    pub fn run_by_timer(&self) -> Report {
+        self.try_run_as("timer").expect("nothing cuts this run")
+    }
+
+    fn try_run_as(&self, occasion: &str) -> Option<Report> {
         self.begin();
-        let run = || reconcile(self, "reconcile").now_or_never().expect("nothing in memory is waited for");
+        let run = || reconcile(self, occasion).now_or_never().expect("nothing in memory is waited for");
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.cut.set(None);
         self.stop.set(None);
@@ -267,6 +296,25 @@ impl Sim {
         let since = self.host().time();
         let until = since + Duration::from_secs(minutes.unsigned_abs() * 60);
         ledger.hold = Some(Hold { owner: "alice".into(), reason: "looking".into(), since, until });
+        self.host().ledger = Some(serde_json::to_vec(&ledger).expect("a ledger can be written"));
+        self
+    }
+
+    /// The same for one stack.
+    pub fn hold_stack(&self, stack: &str, minutes: i64) -> &Self {
+        let mut ledger = self.remembered();
+        let since = self.host().time();
+        let until = since + Duration::from_secs(minutes.unsigned_abs() * 60);
+        let hold = Hold { owner: "alice".into(), reason: "looking".into(), since, until };
+        ledger.stack_holds.insert(stack.to_owned(), hold);
+        self.host().ledger = Some(serde_json::to_vec(&ledger).expect("a ledger can be written"));
+        self
+    }
+
+    /// `moorline retry`: what failed is forgotten.
+    pub fn retry(&self) -> &Self {
+        let mut ledger = self.remembered();
+        ledger.failures.clear();
         self.host().ledger = Some(serde_json::to_vec(&ledger).expect("a ledger can be written"));
         self
     }
@@ -346,6 +394,9 @@ impl Sim {
         let project = self.project(stack)?;
         let failed =
             |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        if let Some(words) = self.host().compose_says.clone() {
+            return Err(failed(words));
+        }
         for service in services {
             self.effect(format!("create {stack}/{service}"));
             self.engine()?.engine.begin(stack, service, &project).map_err(failed)?;
@@ -372,7 +423,9 @@ impl Sim {
     fn write_stack(&self, desired: &DesiredStack) -> Result<(), Fault> {
         self.write_memory(desired)?;
         let stack = &desired.name;
-        self.written(&format!("directory of {stack}"))?.directories.insert(stack.clone(), desired.files.clone());
+        let mut host = self.written(&format!("directory of {stack}"))?;
+        host.directories.insert(stack.clone(), desired.files.clone());
+        host.written.insert(stack.clone(), desired.files.clone());
         Ok(())
     }
 }
@@ -434,10 +487,65 @@ impl World for Sim {
     fn persist(&self, ledger: &Ledger) -> Result<(), Fault> {
         let mut ledger = ledger.clone();
         // A person may have held this host meanwhile.
-        ledger.hold = self.read_ledger()?.hold;
+        let on_disk = self.read_ledger()?;
+        (ledger.hold, ledger.stack_holds) = (on_disk.hold, on_disk.stack_holds);
         let bytes = serde_json::to_vec(&ledger).expect("a ledger can be written");
         self.written("ledger")?.ledger = Some(bytes);
         Ok(())
+    }
+
+    fn intent(&self) -> Result<Option<Intent>, Fault> {
+        let host = self.host();
+        Ok(host.journal.as_ref().map(|bytes| serde_json::from_slice(bytes).expect("an intent")))
+    }
+
+    fn intend(&self, intent: &Intent) -> Result<(), Fault> {
+        let bytes = serde_json::to_vec(intent).expect("an intent can be written");
+        self.written("journal")?.journal = Some(bytes);
+        Ok(())
+    }
+
+    fn intend_nothing(&self) -> Result<(), Fault> {
+        self.effect("no journal");
+        self.host().journal = None;
+        Ok(())
+    }
+
+    fn keep_good(&self, good: &Good) -> Result<(), Fault> {
+        if self.host().good.get(&good.stack) != Some(good) {
+            self.written(&format!("good {}", good.stack))?.good.insert(good.stack.clone(), good.clone());
+        }
+        Ok(())
+    }
+
+    fn good(&self, stack: &str, digest: &str) -> Result<Option<Good>, Fault> {
+        Ok(self.host().good.get(stack).filter(|good| good.digest == digest).cloned())
+    }
+
+    fn edited(&self, stacks: &[String]) -> Result<BTreeMap<String, Vec<Edited>>, Fault> {
+        self.ask("edited");
+        let host = self.host();
+        let mut all = BTreeMap::new();
+        for stack in stacks {
+            let nothing = BTreeMap::new();
+            let (written, found) = (host.written.get(stack), host.directories.get(stack).unwrap_or(&nothing));
+            let mut edited = Vec::new();
+            for (path, _) in written.into_iter().flatten().filter(|(path, file)| found.get(*path) != Some(file)) {
+                let place = Path::new(&self.directory(stack)).join(path);
+                let found = found.get(path).map(|file| file.bytes.clone());
+                edited.push(Edited { path: path.clone(), place, found });
+            }
+            if !edited.is_empty() {
+                all.insert(stack.clone(), edited);
+            }
+        }
+        Ok(all)
+    }
+
+    fn save_drift(&self, text: &str) -> Result<String, Fault> {
+        let mut host = self.written("drift")?;
+        host.drift.push(text.to_owned());
+        Ok(format!("/var/lib/moorline/drift/{}.txt", host.drift.len()))
     }
 
     fn record(&self, report: &Report) -> Result<(), Fault> {
@@ -598,6 +706,32 @@ impl World for Sim {
                 let services: Vec<String> = self.project(stack)?.services().keys().cloned().collect();
                 self.up(stack, &services)
             }
+            (Action::Rename { id, from, to }, _) => {
+                self.effect(format!("rename {from}"));
+                self.engine()?.engine.rename(id, to);
+                Ok(())
+            }
+            (Action::Discard { id, name }, _) => {
+                self.effect(format!("discard {name}"));
+                self.engine()?.engine.discard(id);
+                Ok(())
+            }
+            (Action::Unpause { services }, _) => {
+                for service in services {
+                    self.effect(format!("unpause {stack}/{service}"));
+                    self.engine()?.engine.by_hand(stack, service, None);
+                }
+                Ok(())
+            }
+            (Action::Restart { services }, Some(_)) => {
+                for service in services {
+                    self.effect(format!("restart {stack}/{service}"));
+                    let mut host = self.engine()?;
+                    let now = host.seconds();
+                    host.engine.restart(stack, service, now);
+                }
+                Ok(())
+            }
             (Action::Signal { services, signal }, Some(_)) => {
                 for service in services {
                     self.effect(format!("signal {stack}/{service}"));
@@ -626,13 +760,47 @@ impl World for Sim {
                 self.engine()?.engine.remove_networks(stack);
                 let mut host = self.written(&format!("no directory of {stack}"))?;
                 host.directories.remove(stack);
+                host.written.remove(stack);
+                host.good.remove(stack);
                 host.environments.remove(stack);
                 let prefix = format!("{stack}/");
                 host.secrets.retain(|path, _| !path.starts_with(&prefix));
                 Ok(())
             }
-            (Action::Gate { .. }, _) | (_, None) => panic!("`{}` cannot be carried out alone", step.action.verb()),
+            (Action::Gate { .. } | Action::Snapshot, _) | (_, None) => {
+                panic!("`{}` cannot be carried out alone", step.action.verb())
+            }
         }
+    }
+
+    async fn snapshot_before(&self, stack: &str) -> Result<String, Fault> {
+        self.effect(format!("snapshot {stack}"));
+        match self.host().snapshots.contains(stack) {
+            true => Ok("5a4b3c2d".into()),
+            false => Err(Fault::new(Code::SnapshotMissing, format!("no snapshot of {stack} can be taken"))
+                .at("no snapshot, no deploy: nothing of the stack was touched")
+                .hint("moorline backup")),
+        }
+    }
+
+    async fn last_words(&self, stack: &str, services: &[String], _lines: usize) -> Result<Vec<LastWords>, Fault> {
+        let host = self.engine()?;
+        let given = host.environments.get(stack).cloned().unwrap_or_default();
+        let seen = host.engine.look(stack, services, host.seconds());
+        // A program that prints everything that it was given.
+        let words = |sample: Sample| LastWords {
+            text: Secret::new(format!("{} starts with\n{given}", sample.service)),
+            exit_code: match sample.state {
+                State::Exited(code) => Some(code),
+                State::Restarting => Some(1),
+                _ => None,
+            },
+            image: host.engine.image_of(&sample.id),
+            service: sample.service,
+            container: sample.name,
+            state: sample.state,
+        };
+        Ok(seen.into_iter().map(words).collect())
     }
 
     async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault> {

@@ -74,12 +74,16 @@ fn a_tip_that_is_refused_keeps_no_accepted_secret_away() {
 #[test]
 fn a_stack_whose_deploy_failed_is_left_to_the_next_run() {
     let sim = settled();
+    sim.edit(SHOP, "services:", "x-moorline: { deploy: { rollback: forward-only } }\nservices:");
     sim.edit(SHOP, "shop:1", "app:bad").commit();
     assert!(sim.run().fault.is_some());
     sim.reboot();
     let restored = restore(&sim).unwrap();
     assert_eq!(restored.stacks.iter().collect::<Vec<_>>(), ["web"]);
     assert_eq!(restored.left["shop"], "its last deploy did not end well");
+    // It asks for a person, and the next run leaves it alone until one has moved.
+    assert!(writes(&sim.run()).is_empty());
+    sim.retry();
     assert_eq!(writes(&sim.run()), ["shop"]);
 }
 

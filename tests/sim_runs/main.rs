@@ -11,6 +11,8 @@ mod sim;
 
 mod boot;
 mod cuts;
+mod deploys;
+mod drift;
 mod fleet;
 mod leaks;
 mod needs_and_images;

@@ -132,6 +132,8 @@ fn nothing_declared_is_ever_taken_down_and_nothing_foreign_is_touched() {
             }
             assert!(sim.host().engine.volumes.contains("web_data"), "seed {seed}: {story:?}");
         }
+        // What was killed again and again waits for a person.
+        sim.retry();
         swap(&sim, WEB, "app:bad", "app:2");
         swap(&sim, SHOP, "image: shop\n", "image: shop:1\n");
         sim.commit();

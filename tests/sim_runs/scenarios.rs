@@ -16,7 +16,10 @@ fn a_first_run_brings_everything_up_and_a_second_one_only_looks() {
     let mut transcript = Transcript::new(&sim, "first_run", "must bring up every stack in waves, then do nothing");
     transcript.note("the first commit is fetched").run();
     transcript.note("five minutes later").run();
-    assert_eq!(sim.asked(), ["ledger", "tip", "plugin stamp", "memory", "observe", "ledger", "report", "page", "post"]);
+    assert_eq!(
+        sim.asked(),
+        ["ledger", "tip", "plugin stamp", "memory", "edited", "observe", "ledger", "report", "page", "post"]
+    );
     transcript.compare();
 }
 
@@ -258,22 +261,22 @@ fn an_image_that_cannot_be_pulled_leaves_everything_untouched() {
 }
 
 #[test]
-fn a_service_that_does_not_become_healthy_ends_its_stack_and_no_other() {
+fn a_service_that_does_not_become_healthy_sends_its_stack_back_and_no_other() {
     let sim = settled();
     let mut transcript =
-        Transcript::new(&sim, "gate_failed", "must skip the later waves of `web` and go on with `shop`");
+        Transcript::new(&sim, "gate_failed", "must roll `web` back, skip its later waves, and go on with `shop`");
     sim.edit(WEB, "app:1", "app:bad")
         .edit(WEB, "proxy:1\n", "proxy:1\n    command: [x]\n")
         .edit(SHOP, "shop:1", "shop:2")
         .commit();
     let report = transcript.note("`app` gets an image that is not healthy").run();
-    assert_eq!(ended(&report), ("gate-failed", 1));
+    assert_eq!(ended(&report), ("rolled-back", 1));
     sim.edit(WEB, "app:bad", "app:loop").commit();
-    assert_eq!(ended(&transcript.note("one that crashes again and again").run()), ("gate-failed", 1));
+    assert_eq!(ended(&transcript.note("one that crashes again and again").run()), ("rolled-back", 1));
     sim.edit(WEB, "app:loop", "app:slow")
         .edit(WEB, "services:", "x-moorline: { deploy: { health_timeout: 30s } }\nservices:")
         .commit();
-    assert_eq!(ended(&transcript.note("one that comes to no verdict").run()), ("gate-failed", 1));
+    assert_eq!(ended(&transcript.note("one that comes to no verdict").run()), ("rolled-back", 1));
     sim.edit(WEB, "app:slow", "app:2").commit();
     transcript.note("a good one").run();
     transcript.run();
@@ -362,7 +365,7 @@ fn the_order_to_stop_ends_the_run_between_two_steps() {
     let sim = fleet();
     sim.commit();
     let mut transcript = Transcript::new(&sim, "stop", "must finish the step in flight and skip the others");
-    sim.stop_after(9);
+    sim.stop_after(22);
     assert_eq!(ended(&transcript.note("SIGTERM comes before `db` is brought up").run()), ("stopped", 1));
     transcript.note("the service is started again").run();
     transcript.compare();

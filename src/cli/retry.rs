@@ -1,0 +1,48 @@
+//! `moorline retry`: forgets what failed, and tries it now.
+
+use clap::Args;
+
+use super::{Host, block_on};
+use crate::decide::event::Event;
+use crate::decide::fault::{Code, Fault};
+use crate::decide::report;
+use crate::runs;
+use crate::world::{World, person};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The stack; every stack that failed when none is named
+    stack: Option<String>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn retry(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
+    let world = host.world()?;
+    world.set_up()?;
+    // The run that is going on keeps its own memory of failures: so it is not forgotten under its feet.
+    let _lock = world.lock_run("retry")?;
+    let mut ledger = world.ledger()?;
+    let stacks: Vec<String> = match &arguments.stack {
+        Some(stack) => ledger.failures.contains_key(stack).then(|| stack.clone()).into_iter().collect(),
+        None => ledger.failures.keys().cloned().collect(),
+    };
+    if stacks.is_empty() {
+        let what = arguments.stack.as_deref().unwrap_or("no stack");
+        let sentence = format!("{what} has not failed, so there is nothing to try again");
+        return Err(Fault::new(Code::UsageInvalid, sentence).at("nothing was changed").hint("moorline status"));
+    }
+    ledger.failures.retain(|stack, _| !stacks.contains(stack));
+    world.persist(&ledger)?;
+    world.say(Event::RetryOrdered { owner: person::who_types(), stacks });
+    let report = block_on(async {
+        tokio::select! {
+            report = runs::reconcile::reconcile(&*world, "retry") => Ok(report),
+            Err(error) = world.stop().listen() => Err(error),
+        }
+    })?
+    .map_err(|error| super::no_signals(&error))?;
+    super::reconcile::print(&report, arguments.json)?;
+    Ok(report::exit(&report))
+}

@@ -1,0 +1,165 @@
+//! Finds what is not as the last run left it: containers that a person, a crash or a killed Compose changed, and
+//! files that somebody edited.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+
+use crate::model::{Action, Applied, Cause, Container, DesiredStack, Observed, State, Step};
+
+/// A file in a stack's directory that is not as moorline wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edited {
+    /// Its path below the directory.
+    pub path: String,
+    /// Where it is.
+    pub place: PathBuf,
+    /// What it holds; nothing when it is gone.
+    pub found: Option<Vec<u8>>,
+}
+
+impl Edited {
+    /// Why the directory is written again.
+    pub fn cause(&self) -> Cause {
+        let found = if self.found.is_some() { "edited" } else { "gone" };
+        Cause::FileEdited { path: self.path.clone(), found: found.into() }
+    }
+}
+
+/// What is not as the last run left it, of one service.
+pub fn of_service(service: &str, definition: &Json, containers: &[&Container], applied: &Applied) -> Vec<Cause> {
+    let before: Vec<&Container> = applied.snapshot.iter().filter(|container| container.service == service).collect();
+    let mut causes = Vec::new();
+    let mut found = |found: String| causes.push(Cause::Drifted { service: service.to_owned(), found });
+    for was in &before {
+        match containers.iter().find(|is| is.id == was.id) {
+            None => found(format!("without {}", was.name)),
+            // Running again is the engine's own doing, and whoever finishes has done what it was there for.
+            Some(is) if is.state == State::Running || has_finished(definition, is) => {
+                if is.networks != was.networks && is.state == State::Running {
+                    found("on other networks".into());
+                }
+            }
+            Some(is) if is.state != was.state => found(is.state.to_string()),
+            Some(_) => {}
+        }
+    }
+    for is in containers.iter().filter(|is| !before.iter().any(|was| was.id == is.id)) {
+        found(format!("with {}, which is not ours", is.name));
+    }
+    causes
+}
+
+/// Whether it ended as a one-shot does: with success, and with nobody who would start it again.
+///
+/// A service with no restart policy, no health check and no port looks the same when a person stops it. To run a
+/// migration again would be worse than to leave that one stopped, as plain `docker compose` does (COMPOSE.md, T1, T2).
+fn has_finished(definition: &Json, container: &Container) -> bool {
+    let policy = definition.pointer("/deploy/restart_policy/condition").or_else(|| definition.get("restart"));
+    let starts_again = policy.and_then(Json::as_str).is_some_and(|policy| !matches!(policy, "no" | "none"))
+        // An empty policy of `deploy` means `any`.
+        || definition.pointer("/deploy/restart_policy").is_some_and(|policy| policy.get("condition").is_none());
+    let serves = ["healthcheck", "ports"].iter().any(|field| definition.get(field).is_some());
+    container.state == State::Exited(0) && !starts_again && !serves
+}
+
+/// What is put right with one question to the engine each, before Compose is asked: names and pauses. Compose would
+/// keep a wrong name for good, and fails as a whole on a paused container (COMPOSE.md, T3 and T11).
+///
+/// The second value is what will be observed then.
+pub fn mend(stack: &DesiredStack, applied: Option<&Applied>, observed: &Observed) -> (Vec<Step>, Observed) {
+    let mut steps = Vec::new();
+    let mut after = Observed::default();
+    let taken: BTreeSet<&str> = observed.containers.iter().map(|container| container.name.as_str()).collect();
+    let mut paused = Vec::new();
+    for container in &observed.containers {
+        let mut container = container.clone();
+        let is_ours = container.project == stack.name && stack.model.services.contains_key(&container.service);
+        if is_ours && let Some((to, cause)) = other_name(&container, stack, applied) {
+            let (id, from) = (container.id.clone(), container.name.clone());
+            if !taken.contains(to.as_str()) {
+                let action = Action::Rename { id, from, to: to.clone() };
+                steps.push(Step { stack: stack.name.clone(), action, causes: vec![cause] });
+                container.name = to;
+            } else if container.state == State::Created {
+                let action = Action::Discard { id, name: from };
+                steps.push(Step { stack: stack.name.clone(), action, causes: vec![cause] });
+                continue;
+            }
+        }
+        if is_ours && container.state == State::Paused {
+            paused.push(container.service.clone());
+            container.state = State::Running;
+        }
+        after.containers.push(container);
+    }
+    if !paused.is_empty() {
+        paused.dedup();
+        let found = |service: &String| Cause::Drifted { service: service.clone(), found: "paused".into() };
+        let causes = paused.iter().map(found).collect();
+        steps.push(Step { stack: stack.name.clone(), action: Action::Unpause { services: paused }, causes });
+    }
+    (steps, after)
+}
+
+/// The name that a container should have, if it has another one.
+fn other_name(container: &Container, stack: &DesiredStack, applied: Option<&Applied>) -> Option<(String, Cause)> {
+    let service = &container.service;
+    let before = applied.and_then(|applied| applied.snapshot.iter().find(|was| was.id == container.id));
+    if let Some(to) = half_renamed(container, stack) {
+        return Some((to.to_owned(), Cause::HalfRenamed { service: service.clone() }));
+    }
+    let was = before.filter(|was| was.name != container.name)?;
+    let found = format!("renamed to {}", container.name);
+    Some((was.name.clone(), Cause::Drifted { service: service.clone(), found }))
+}
+
+/// `<12 hex digits>_<name>`: what Compose calls a container until it has removed the one that it replaces.
+fn half_renamed<'a>(container: &'a Container, stack: &DesiredStack) -> Option<&'a str> {
+    let (prefix, rest) = container.name.split_once('_')?;
+    let is_id = prefix.len() == 12 && prefix.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let named = stack.model.services[&container.service].get("container_name").and_then(Json::as_str);
+    let is_name = match named {
+        Some(named) => rest == named,
+        None => rest.starts_with(&format!("{}-{}-", container.project, container.service)),
+    };
+    (is_id && is_name).then_some(rest)
+}
+
+/// The services that mount one of these files: a file that was put back is another file, which they see only after a
+/// start (COMPOSE.md, T5).
+pub fn users(stack: &DesiredStack, edited: &[Edited]) -> BTreeSet<String> {
+    let mounts = |service: &Json| {
+        let volumes = service.get("volumes").and_then(Json::as_array).into_iter().flatten();
+        let sources: Vec<&Path> = volumes.filter_map(|volume| volume.get("source")?.as_str().map(Path::new)).collect();
+        edited.iter().any(|edited| sources.iter().any(|source| edited.place.starts_with(source)))
+    };
+    let uses = stack.model.services.iter().filter(|(_, service)| mounts(service));
+    uses.map(|(name, _)| name.clone()).collect()
+}
+
+/// What is kept of drift before it is undone, for a person who wants his change back.
+pub fn record(steps: &[Step], edited: &[(String, Vec<Edited>)], held: &[String]) -> Option<String> {
+    let is_drift = |cause: &&Cause| matches!(cause, Cause::Drifted { .. } | Cause::FileEdited { .. });
+    let mut text = String::new();
+    for step in steps {
+        for cause in step.causes.iter().filter(is_drift) {
+            text.push_str(&format!("{}: {cause}\n", step.stack));
+        }
+    }
+    if text.is_empty() {
+        return None;
+    }
+    for hold in held {
+        text.push_str(&format!("after the hold {hold}\n"));
+    }
+    for (stack, files) in edited {
+        for file in files {
+            if let Some(found) = &file.found {
+                text.push_str(&format!("\n--- {stack}/{}\n{}\n", file.path, String::from_utf8_lossy(found)));
+            }
+        }
+    }
+    Some(text)
+}

@@ -1,0 +1,255 @@
+//! Decides whether what failed before is tried again: what mends itself for ever, with longer and longer waits; what does
+//! not, at most twice. Pure: the time and the host's share are passed in.
+
+use jiff::Timestamp;
+
+use crate::decide::fault::{Code, Fault};
+use crate::decide::schedule::{Share, backoff};
+use crate::model::{Action, Failure, Hold, Ledger, Left, Revision};
+
+/// How often a desired state is tried that the gate, or Compose, says no to.
+pub const TRIES: u32 = 2;
+/// How often it is tried when no attempt ever comes to a verdict, since the process or the host dies in the middle.
+pub const INTERRUPTED: u32 = 5;
+
+/// What a failure says about the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Registry, engine, disk, network: it will go away by itself.
+    Transient,
+    /// The same attempt would fail in the same way.
+    Deterministic,
+}
+
+/// What Compose and the engine say when nothing is wrong with the stack.
+const HINDRANCES: [&str; 12] = [
+    "cannot connect to the docker daemon",
+    "is the docker daemon running",
+    "connection refused",
+    "connection reset",
+    "broken pipe",
+    "no space left on device",
+    "read-only file system",
+    "i/o timeout",
+    "tls handshake timeout",
+    "context deadline exceeded",
+    "unexpected eof",
+    "server is shutting down",
+];
+
+/// What kind of failure a step ended with.
+pub fn kind(action: &Action, fault: &Fault) -> Kind {
+    let touches_nothing = matches!(action, Action::Pull { .. } | Action::Snapshot | Action::Write { .. });
+    let hindered = matches!(fault.code, Code::EngineAway | Code::StateUnwritable | Code::Stopped);
+    let said = fault.because.iter().chain([&fault.sentence]).any(|words| {
+        let words = words.to_lowercase();
+        HINDRANCES.iter().any(|hindrance| words.contains(hindrance))
+    });
+    match touches_nothing || hindered || said {
+        true => Kind::Transient,
+        false => Kind::Deterministic,
+    }
+}
+
+/// Whether a person is behind the run: then waits are cut short, but a refusal stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// A timer, a tip, an event.
+    Waits,
+    /// `moorline reconcile` was typed.
+    TriesNow,
+}
+
+/// What to do about a desired state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// Bring it up.
+    Try,
+    /// Not yet.
+    Wait,
+    /// Not until it changes or a person says so.
+    Refuse,
+}
+
+/// The course for the desired state with this digest.
+pub fn course(failure: Option<&Failure>, digest: &str, now: Timestamp, patience: Patience) -> Course {
+    let Some(failure) = failure.filter(|failure| failure.digest == digest) else {
+        return Course::Try;
+    };
+    let Some(next) = failure.next else { return Course::Refuse };
+    if failure.failed == 0 && failure.begun >= INTERRUPTED {
+        return Course::Refuse;
+    }
+    let waits = patience == Patience::Waits || failure.hindered == 0;
+    if now < next && waits { Course::Wait } else { Course::Try }
+}
+
+/// The memory of an attempt that is about to begin. It must be on disk before the attempt is.
+pub fn begin(before: Option<&Failure>, digest: &str, revision: Option<&Revision>, now: Timestamp) -> Failure {
+    let known = before.filter(|failure| failure.digest == digest).cloned();
+    let fresh = Failure {
+        digest: digest.to_owned(),
+        revision: revision.cloned(),
+        begun: 0,
+        failed: 0,
+        hindered: 0,
+        because: Vec::new(),
+        at: now,
+        next: Some(now),
+        left: Left::Begun,
+    };
+    let failure = known.unwrap_or(fresh);
+    Failure { begun: failure.begun + 1, at: now, next: Some(now), left: Left::Begun, ..failure }
+}
+
+/// The memory after an attempt failed.
+pub fn failed(begun: Failure, kind: Kind, because: Vec<String>, left: Left, now: Timestamp, share: Share) -> Failure {
+    let mut failure = Failure { because, at: now, left, ..begun };
+    let wait = match kind {
+        Kind::Transient => {
+            // It came to no verdict, so it is not one of the tries.
+            failure.begun = failure.begun.saturating_sub(1);
+            failure.hindered += 1;
+            backoff(failure.hindered, share)
+        }
+        Kind::Deterministic => {
+            failure.failed += 1;
+            failure.hindered = 0;
+            backoff(failure.failed, share)
+        }
+    };
+    let is_final = kind == Kind::Deterministic && failure.begun >= TRIES;
+    failure.next = (!is_final).then(|| now + wait);
+    failure
+}
+
+/// The memory of an attempt that the order to stop ended: it says nothing about the stack.
+pub fn not_counted(begun: Failure) -> Option<Failure> {
+    let begun = Failure { begun: begun.begun.saturating_sub(1), ..begun };
+    (begun.begun > 0 || begun.failed > 0 || begun.hindered > 0).then_some(begun)
+}
+
+/// The next moment at which something that is waited for may be tried, or a hold ends.
+pub fn next_moment(ledger: &Ledger, now: Timestamp) -> Option<Timestamp> {
+    let retries = ledger.failures.values().filter_map(|failure| failure.next);
+    let holds = ledger.hold.iter().chain(ledger.stack_holds.values()).map(|hold: &Hold| hold.until);
+    retries.chain(holds).filter(|moment| *moment > now).min()
+}
+
+/// Why a stack is not brought to what is desired in this run. `good` is what it stays at, if it ever worked.
+pub fn fault(stack: &str, failure: &Failure, course: Course, good: Option<&Revision>) -> Fault {
+    let place = match (failure.left, good) {
+        (Left::Stuck, _) => "is left as it is".to_owned(),
+        (Left::AsIs, _) | (_, None) => "is left as it was found".to_owned(),
+        (_, Some(good)) => format!("stays at {}", good.short()),
+    };
+    let from = failure.revision.as_ref().map_or("what is desired", Revision::short);
+    let why = failure.because.first().map(|why| format!(": {why}")).unwrap_or_default();
+    let fault = match failure.next.filter(|_| course != Course::Refuse) {
+        Some(next) => {
+            Fault::new(Code::DeployWaiting, format!("{stack} {place}, {from} is tried again at {next:.0}{why}"))
+                .hint(format!("`moorline retry {stack}` tries it now"))
+        }
+        None => {
+            let tries = match failure.failed {
+                0 => format!("was begun {} times and never came to an end", failure.begun),
+                1 => "failed".to_owned(),
+                many => format!("failed {many} times"),
+            };
+            Fault::new(Code::DeployRefused, format!("{stack} {place}, since {from} {tries}{why}")).hint(format!(
+                "merge a commit that mends it; or, if something outside of the repository was mended: `moorline retry \
+                 {stack}`"
+            ))
+        }
+    };
+    failure.because.iter().skip(1).cloned().fold(fault, Fault::because)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + second).unwrap()
+    }
+
+    fn fail(before: Option<&Failure>, kind: Kind, second: i64) -> Failure {
+        let begun = begin(before, "d", None, at(second));
+        failed(begun, kind, vec!["why".into()], Left::RolledBack, at(second), Share::default())
+    }
+
+    #[test]
+    fn what_the_gate_refuses_is_tried_twice_and_then_only_when_it_changed() {
+        let first = fail(None, Kind::Deterministic, 0);
+        assert_eq!(course(Some(&first), "d", at(29), Patience::Waits), Course::Wait);
+        assert_eq!(course(Some(&first), "d", at(29), Patience::TriesNow), Course::Wait);
+        assert_eq!(course(Some(&first), "d", at(30), Patience::Waits), Course::Try);
+        let second = fail(Some(&first), Kind::Deterministic, 30);
+        assert_eq!(course(Some(&second), "d", at(1_000_000), Patience::TriesNow), Course::Refuse);
+        assert_eq!(course(Some(&second), "other", at(31), Patience::Waits), Course::Try);
+    }
+
+    #[test]
+    fn what_mends_itself_is_tried_for_ever_with_waits_of_30_seconds_to_an_hour() {
+        let mut memory: Option<Failure> = None;
+        let (mut second, mut waits) = (0, Vec::new());
+        for _ in 0..40 {
+            let failure = fail(memory.as_ref(), Kind::Transient, second);
+            let wait = failure.next.unwrap().duration_since(at(second)).as_secs();
+            waits.push(wait);
+            second += wait;
+            assert_eq!(course(Some(&failure), "d", at(second - 1), Patience::Waits), Course::Wait);
+            assert_eq!(course(Some(&failure), "d", at(second - 1), Patience::TriesNow), Course::Try);
+            assert_eq!(course(Some(&failure), "d", at(second), Patience::Waits), Course::Try);
+            memory = Some(failure);
+        }
+        assert_eq!((waits[0], waits[1], *waits.last().unwrap()), (30, 60, 3600));
+        // None of them was a try.
+        let verdict = fail(memory.as_ref(), Kind::Deterministic, second);
+        assert!(verdict.next.is_some());
+    }
+
+    #[test]
+    fn a_crash_counts_once_there_was_a_verdict_and_alone_only_after_five() {
+        let crashed = begin(None, "d", None, at(0));
+        assert_eq!(course(Some(&crashed), "d", at(0), Patience::Waits), Course::Try);
+        assert_eq!(fail(Some(&crashed), Kind::Deterministic, 1).next, None, "applied twice, refused now");
+        let mut crashed = crashed;
+        for _ in 1..INTERRUPTED {
+            assert_eq!(course(Some(&crashed), "d", at(0), Patience::Waits), Course::Try);
+            crashed = begin(Some(&crashed), "d", None, at(0));
+        }
+        assert_eq!(course(Some(&crashed), "d", at(0), Patience::Waits), Course::Refuse);
+    }
+
+    #[test]
+    fn the_order_to_stop_is_no_try() {
+        assert_eq!(not_counted(begin(None, "d", None, at(0))), None);
+        let first = fail(None, Kind::Deterministic, 0);
+        let stopped = not_counted(begin(Some(&first), "d", None, at(40))).unwrap();
+        assert_eq!((stopped.begun, stopped.failed), (1, 1));
+    }
+
+    #[test]
+    fn hosts_do_not_come_back_at_the_same_moment() {
+        let wait = |host: &str| {
+            let begun = begin(None, "d", None, at(0));
+            let share = Share::of(host, "retry web");
+            failed(begun, Kind::Transient, Vec::new(), Left::Begun, at(0), share).next.unwrap()
+        };
+        assert_ne!(wait("alpha"), wait("beta"));
+        assert!(wait("alpha") >= at(24) && wait("alpha") <= at(30));
+    }
+
+    #[test]
+    fn the_words_of_an_engine_that_is_away_are_no_verdict() {
+        let up = Action::Up { services: vec!["app".into()] };
+        let said = |words: &str| kind(&up, &Fault::new(Code::StepFailed, "x").because(words));
+        assert_eq!(said("Cannot connect to the Docker daemon at unix:///run/docker.sock."), Kind::Transient);
+        assert_eq!(said("write /var/lib/docker/x: no space left on device"), Kind::Transient);
+        assert_eq!(said("Bind for 0.0.0.0:80 failed: port is already allocated"), Kind::Deterministic);
+        assert_eq!(kind(&up, &Fault::new(Code::GateFailed, "unhealthy")), Kind::Deterministic);
+        let pull = Action::Pull { image: "a:1".into() };
+        assert_eq!(kind(&pull, &Fault::new(Code::StepFailed, "manifest unknown")), Kind::Transient);
+    }
+}

@@ -1,0 +1,94 @@
+//! What people and crashes do to a host behind moorline's back, and holds that let them.
+
+use crate::fleet::{WEB, settled};
+use crate::sim::{Sim, Transcript};
+use moorline::model::tree::File;
+use moorline::model::{Report, State};
+
+fn code(report: &Report) -> &str {
+    report.fault.as_ref().map_or("", |fault| fault.code.as_str())
+}
+
+fn names(sim: &Sim) -> Vec<String> {
+    let mut names: Vec<String> = sim.host().engine.containers.iter().map(|container| container.name.clone()).collect();
+    names.sort();
+    names
+}
+
+fn edit(sim: &Sim, path: &str, text: &str) {
+    sim.host().directories.get_mut("web").expect("written").insert(path.to_owned(), File::plain(text));
+}
+
+#[test]
+fn a_paused_a_renamed_and_an_edited_thing_are_put_back_and_what_was_found_is_kept() {
+    let sim = settled();
+    let before = names(&sim);
+    let mut transcript =
+        Transcript::new(&sim, "put_back", "must unpause, rename, write and start again, and keep what was found");
+    sim.host().engine.by_hand("web", "db", Some(State::Paused));
+    assert_eq!(code(&transcript.note("somebody pauses `db`").run()), "");
+    let id = sim.host().engine.containers.iter().find(|one| one.service == "app").expect("there").id.clone();
+    sim.host().engine.rename(&id, "precious");
+    assert_eq!(code(&transcript.note("somebody renames the container of `app`").run()), "");
+    assert_eq!(names(&sim), before);
+    edit(&sim, "files/proxy.conf", "listen 9999\n");
+    assert_eq!(code(&transcript.note("somebody edits the file that `proxy` mounts").run()), "");
+    sim.host().directories.get_mut("web").expect("written").remove("files/proxy.conf");
+    assert_eq!(code(&transcript.note("somebody removes it").run()), "");
+    assert_eq!(sim.host().directories["web"]["files/proxy.conf"].bytes, b"listen 80\n");
+    assert!(sim.host().drift[2].contains("--- web/files/proxy.conf\nlisten 9999"), "{:?}", sim.host().drift);
+    transcript.run();
+    transcript.compare();
+}
+
+#[test]
+fn a_compose_that_was_killed_while_it_replaced_a_container_is_cleaned_up_after() {
+    for old_is_there in [true, false] {
+        let sim = settled();
+        let before = names(&sim);
+        sim.host().engine.half_rename("web", "app", old_is_there);
+        assert!(names(&sim).iter().any(|name| name.ends_with("_web-app-1")));
+        let report = sim.run();
+        assert_eq!(code(&report), "", "{:?}", report.fault);
+        assert_eq!(names(&sim), before, "the old one was there: {old_is_there}");
+        assert_eq!(sim.run().plan.to_string(), "nothing to do\n");
+    }
+}
+
+#[test]
+fn a_one_shot_that_finishes_after_its_gate_is_no_drift_and_one_that_failed_is() {
+    let sim = settled();
+    // `proxy` has no restart policy, health check or port: to end with 0 is to have finished.
+    sim.host().engine.by_hand("web", "proxy", Some(State::Exited(0)));
+    assert_eq!(sim.run().plan.to_string(), "nothing to do\n");
+    sim.host().engine.by_hand("web", "proxy", Some(State::Exited(1)));
+    assert!(sim.run().plan.to_string().contains("proxy was found exited (1)"));
+    sim.edit(WEB, "image: proxy:1", "image: proxy:1\n    restart: unless-stopped").commit();
+    sim.run();
+    sim.host().engine.by_hand("web", "proxy", Some(State::Exited(0)));
+    assert!(sim.run().plan.to_string().contains("proxy was found exited (0)"));
+}
+
+#[test]
+fn a_held_stack_is_left_alone_while_the_others_go_on_and_what_was_done_meanwhile_is_kept() {
+    let sim = settled();
+    let mut transcript =
+        Transcript::new(&sim, "hold_stack", "must touch nothing of `web` and go on with `shop`, with exit code 4");
+    sim.hold_stack("web", 5);
+    sim.host().engine.by_hand("web", "app", Some(State::Exited(137)));
+    sim.host().engine.remove("shop", "shop");
+    edit(&sim, "files/proxy.conf", "listen 9999\n");
+    let report = transcript.note("alice holds `web` and works on it; somebody removes `shop`").run();
+    assert_eq!(code(&report), "held");
+    assert!(names(&sim).contains(&"shop-shop-1".to_owned()));
+    sim.reboot();
+    assert_eq!(code(&transcript.note("the host is switched off and on: the hold is still there").run()), "held");
+    assert_eq!(sim.host().directories["web"]["files/proxy.conf"].bytes, b"listen 9999\n");
+    sim.host().clock += 5 * 60_000;
+    assert_eq!(code(&transcript.note("the hold has ended").run()), "");
+    let kept = sim.host().drift.last().cloned().expect("kept");
+    assert!(kept.contains("listen 9999") && kept.contains("after the hold held by alice"), "{kept}");
+    assert_eq!(sim.host().directories["web"]["files/proxy.conf"].bytes, b"listen 80\n");
+    transcript.run();
+    transcript.compare();
+}

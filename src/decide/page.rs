@@ -42,7 +42,7 @@ fn well(before: Option<Page>, report: &Report, interval: Duration) -> Vec<Well> 
     };
     let mut well = before.well;
     match (report.end, well.last_mut()) {
-        (RunEnd::Degraded, _) => Vec::new(),
+        (RunEnd::Degraded | RunEnd::RolledBack, _) => Vec::new(),
         (RunEnd::Converged, Some(last)) if Some(&last.revision) == report.revision.as_ref() => {
             if before.end == RunEnd::Converged {
                 let went_by = went_by(before.generated, report.ended, interval);

@@ -393,7 +393,7 @@ fn the_status_page_counts_how_long_a_revision_runs_well() {
     assert_eq!(page().well.len(), 2, "another revision");
     sim.edit(WEB, "app:1", "app:bad").commit();
     sim.run();
-    assert_eq!((page().end, page().well.len()), (RunEnd::Degraded, 0), "unwell");
+    assert_eq!((page().end, page().well.len()), (RunEnd::RolledBack, 0), "unwell");
     let text = serde_json::to_string(&page()).unwrap();
     assert!(crate::fleet::CANARIES.iter().all(|canary| !text.contains(canary)));
 }

@@ -95,7 +95,7 @@ mod tests {
             format!("basic {}", STANDARD.encode(format!("u:{secret}"))),
             format!("basic {}", URL_SAFE_NO_PAD.encode(format!("me:{secret};x"))),
             format!("postgres://app:{}@db/x", percent(secret)),
-            format!("{:?}", secret),
+            format!("{secret:?}"),
             serde_json::json!({ "password": secret }).to_string(),
             hex::encode(secret),
         ];

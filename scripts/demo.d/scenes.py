@@ -281,17 +281,20 @@ class Demo:
 
     def gate_a_broken_image(self) -> None:
         self.screen.scene(
-            "A broken image stops at the gate",
+            "A broken image goes back by itself",
             "A properly signed change names an image that starts and never answers. The health gate on canary says "
-            "so, and production never sees it.",
+            "so, the version before comes back from what is on the host, and production never sees the change.",
         )
         news, production = self.kuma.mark(), self.bravo.engine.containers()
         self.fleet.replace("stacks/app/compose.yaml", "app:2", "broken:1")
         self.tip = self.fleet.merge_request("app-3", "app 3")
         self.screen.line("")
-        report = self.alpha.wait_until("reports the failure", "degraded", tip=self.tip)
+        report = self.alpha.wait_until("went back", "rolled-back", tip=self.tip)
         self.alpha.show(["runs", "show"])
-        self.screen.ensure(report["fault"]["code"] == "gate-failed", "the gate stopped it")
+        self.screen.ensure(report["fault"]["code"] == "rolled-back", "the gate stopped it")
+        self.screen.ensure(self.alpha.page() == "app:2: hello from alpha", f"alpha answers: {self.alpha.page()}")
+        after = report["rollbacks"][0]["serving_after_ms"]
+        self.screen.ensure(after is not None, f"the version before served again {after} ms after the verdict")
         self._told(news, "alpha", "DOWN")
         self.bravo.wait_until("stays", "converged", tip=self.tip, revision=self.production)
         self.screen.ensure(self.bravo.engine.containers() == production, "bravo runs the same containers as before")
@@ -300,7 +303,7 @@ class Demo:
         self.fleet.show(["push", "--quiet"])
         self.tip = self.fleet.head()
         self.screen.line("")
-        self.alpha.wait_until("is mended by the next commit", "converged", tip=self.tip, revision=self.tip)
+        self.alpha.wait_until("is in step with the next commit", "converged", tip=self.tip, revision=self.tip)
         self.screen.ensure(self.alpha.page() == "app:2: hello from alpha", f"alpha answers: {self.alpha.page()}")
         self._told(news, "alpha", "UP")
 

@@ -127,3 +127,6 @@ fn foreign_signature(signature: &[u8]) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

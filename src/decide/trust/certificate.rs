@@ -135,3 +135,6 @@ fn principals(packed: &[u8]) -> Result<Vec<String>, CertificateFlaw> {
 fn first_option(options: &[u8]) -> Result<Option<&[u8]>, CertificateFlaw> {
     if options.is_empty() { Ok(None) } else { Ok(Some(Wire::new(options).string()?)) }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -257,4 +257,11 @@ mod tests {
             assert_eq!(Commit::parse(bad.as_bytes()), Err(CommitFlaw::Header(header)), "{from} -> {to}");
         }
     }
+
+    #[test]
+    fn a_commit_may_have_one_mebibyte() {
+        let padded = |length: usize| parse(&format!("\n{}", "m".repeat(length - HEAD.len() - 1)));
+        assert!(padded(1_048_576).is_ok());
+        assert_eq!(padded(1_048_577), Err(CommitFlaw::TooLarge));
+    }
 }

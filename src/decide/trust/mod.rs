@@ -280,3 +280,6 @@ pub enum Unadmitted<E> {
     #[error("the objects of the revision cannot be read")]
     Unread(#[source] E),
 }
+
+#[cfg(test)]
+mod tests;

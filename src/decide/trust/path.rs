@@ -103,3 +103,6 @@ fn rewound(history: &History, anchor: &Revision) -> Refusal {
         merged_by: history.commits.iter().find(merges_it).map(|raw| raw.revision.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,3 +135,15 @@ fn a_damaged_key_is_read_or_refused_in_printable_words() {
         }
     }
 }
+
+#[test]
+fn an_openpgp_signature_may_have_16_kib_of_text() {
+    let ring = ring(KEY).unwrap();
+    let padded = |length: usize| {
+        let text = SIGNATURE.replacen("\n\n", &"\n".repeat(2 + length - SIGNATURE.len()), 1);
+        assert_eq!(text.len(), length);
+        ring.signer_of(text.as_bytes(), b"content\n", Times::at(SIGNED)).map(drop)
+    };
+    assert_eq!(padded(16_384), Ok(()));
+    assert_eq!(padded(16_385), Err(OpenPgpFlaw::NotArmoured));
+}

@@ -1,3 +1,8 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::super::certificate::tests::certificate;
+use super::super::wire::put_string;
 use super::*;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAqMGNY0/5D9+wL789Kkc6vb9SDM1v5AlvuTQRaI3ba";
@@ -119,4 +124,70 @@ fn a_principal_can_be_asked_for() {
 #[test]
 fn nobody_signs_by_an_empty_list() {
     assert_eq!(AllowedSigners::parse(b"# none\n").unwrap().someone_signs("git"), Err(SignersFlaw::Nobody(vec![])));
+}
+
+/// A list of one line for the authority of [`certificate`].
+fn authority(principals: &str, options: &str) -> AllowedSigners {
+    let key = "AAAAC3NzaC1lZDI1NTE5AAAAIIE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU";
+    let line = format!("{principals} {options} ssh-ed25519 {key}");
+    AllowedSigners::parse(line.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_certificate_counts_by_its_authority_its_principals_and_its_time() {
+    let by = SignedBy::Certificate(Box::new(certificate()));
+    let at = Times::at(1_500);
+    let lets_in = |list: &AllowedSigners, at| match list.judge(&by, "git", at) {
+        Verdict::Allowed(entry) => Ok(entry.names(&by)),
+        Verdict::Limited(_, limit) => Err(Some(limit)),
+        Verdict::Unknown => Err(None),
+    };
+    let list = authority("*@example.org", "cert-authority");
+    assert_eq!(lets_in(&list, at), Ok("alice@example.org".to_owned()));
+    assert_eq!(lets_in(&list, Times::at(999)), Err(Some(Limit::CertificateNotYetValid)));
+    assert_eq!(lets_in(&list, Times::at(2_000)), Err(Some(Limit::CertificateExpired)));
+    assert_eq!(lets_in(&list, Times { stated: 1_500, before: 2_000 }), Err(Some(Limit::CertificateExpired)));
+    assert_eq!(lets_in(&list, Times { stated: 999, before: 1_500 }), Err(Some(Limit::CertificateNotYetValid)));
+    let others = Limit::CertificateForOthers("*@example.net".into());
+    assert_eq!(lets_in(&authority("*@example.net", "cert-authority"), at), Err(Some(others)));
+    // A key that is listed for itself, and another authority.
+    assert_eq!(lets_in(&authority("*", ""), at), Err(None));
+    let another = AllowedSigners::parse(format!("* cert-authority {KEY}").as_bytes()).unwrap();
+    assert_eq!(lets_in(&another, at), Err(None));
+    let own = SignedBy::Key(Box::new(certificate().key));
+    assert_eq!(list.judge(&own, "git", at), Verdict::Unknown);
+    assert_eq!(another.judge(&own, "git", at), Verdict::Unknown);
+}
+
+#[test]
+fn a_certificate_signs_for_a_principal_that_both_it_and_the_list_name() {
+    let by = SignedBy::Certificate(Box::new(certificate()));
+    let at = Times::at(1_500);
+    let list = authority("*@example.org", "cert-authority");
+    let limit = |principal: &str| match list.judge_for(principal, &by, "git", at) {
+        Verdict::Limited(_, limit) => Some(limit),
+        Verdict::Allowed(_) => None,
+        Verdict::Unknown => panic!("{principal}"),
+    };
+    assert_eq!(limit("alice@example.org"), None);
+    let others = Limit::CertificateForOthers("carol@example.org".into());
+    assert_eq!(limit("carol@example.org"), Some(others));
+    assert_eq!(limit("bob@example.com"), Some(Limit::Principal("*@example.org".into())));
+}
+
+#[test]
+fn a_list_says_which_of_its_lines_sign_nothing() {
+    let mut dss = Vec::new();
+    put_string(&mut dss, b"ssh-dss");
+    let dss = format!("bob ssh-dss {}", STANDARD.encode(dss));
+    let signers = AllowedSigners::parse(format!("alice {KEY}\n{dss}").as_bytes()).unwrap();
+    let why = "keys of kind ssh-dss are not supported";
+    assert_eq!(signers.unsupported().collect::<Vec<_>>(), [(2, why.to_owned())]);
+    assert_eq!(signers.someone_signs("git"), Ok(()));
+    let nobody = AllowedSigners::parse(format!("{dss}\nalice namespaces=\"file\" {KEY}").as_bytes()).unwrap();
+    let flaw = nobody.someone_signs("git").unwrap_err();
+    assert_eq!(
+        flaw.to_string(),
+        format!("it has no key that could sign a commit (line 1: {why}; line 2: namespaces= leaves out `git`)")
+    );
 }

@@ -131,3 +131,11 @@ fn only_the_armour_and_line_feeds_may_stand_around_the_text() {
         assert_eq!(parse(&wrong), Err(SignatureFlaw::Base64), "{wrong:?}");
     }
 }
+
+#[test]
+fn a_signature_may_have_16_kib_of_text() {
+    let padded = |length: usize| SHA512.replacen('\n', &"\n".repeat(1 + length - SHA512.len()), 1);
+    assert_eq!(padded(16_384).len(), 16_384);
+    assert!(Signature::parse(padded(16_384).as_bytes()).is_ok());
+    assert_eq!(Signature::parse(padded(16_385).as_bytes()).map(drop), Err(SignatureFlaw::NotArmoured));
+}

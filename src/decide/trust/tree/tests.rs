@@ -279,3 +279,63 @@ fn an_object_that_cannot_be_read_is_not_a_flaw_of_the_tree() {
     let root = memory.directory(&[("100644", "a", gone)]);
     assert_eq!(read(&memory, &root, &Limits::default()), Err(Unread::Objects(gone)));
 }
+
+#[test]
+fn a_file_may_have_one_mebibyte_and_all_of_them_thirty_two() {
+    let (mut memory, limits) = (Memory::default(), Limits::default());
+    let blob = memory.put("x");
+    let names: Vec<String> = (10..43).map(|number| number.to_string()).collect();
+    let entries: Vec<_> = names.iter().map(|name| ("100644", name.as_str(), blob)).collect();
+    let (most, more) = (memory.directory(&entries[..32]), memory.directory(&entries));
+    memory.sizes.insert(blob, 1_048_576);
+    // Read in full, the file turns out to be shorter than its header says: the limits were kept.
+    assert_eq!(memory.read(most, &limits).unwrap_err().1, TreeFault::OtherSize);
+    assert_eq!(memory.read(more, &limits).unwrap_err(), ("42".to_owned(), TreeFault::TotalSize(33_554_432)));
+    memory.sizes.insert(blob, 1_048_577);
+    let size = TreeFault::Size { found: 1_048_577, limit: 1_048_576 };
+    assert_eq!(memory.read(most, &limits).unwrap_err(), ("10".to_owned(), size));
+    memory.sizes.insert(blob, 1);
+    memory.sizes.insert(most, 1_048_576);
+    assert!(memory.read(most, &limits).is_ok());
+    memory.sizes.insert(most, 1_048_577);
+    let size = TreeFault::Size { found: 1_048_577, limit: 1_048_576 };
+    assert_eq!(memory.read(most, &limits).unwrap_err(), ("/".to_owned(), size));
+}
+
+#[test]
+fn files_that_are_not_committed_are_judged_by_the_same_rules() {
+    let limits = Limits { depth: 3, path: 12, file_bytes: 4, ..Limits::default() };
+    let flaws = |paths: &[&str]| {
+        let files = paths.iter().map(|path| ((*path).to_owned(), File::plain("1234")));
+        let found = flaws(&files.collect::<Tree>(), &limits);
+        found.into_iter().map(|flaw| (flaw.path, flaw.fault)).collect::<Vec<_>>()
+    };
+    let one = |path: &str, fault| vec![(path.to_owned(), fault)];
+    assert_eq!(flaws(&["a/b/c", "a/b/d", "a/e", "123456789012"]), []);
+    assert_eq!(flaws(&["a/b/c/d"]), one("a/b/c/d", TreeFault::Depth(3)));
+    assert_eq!(flaws(&["1234567890123"]), one("1234567890123", TreeFault::LongPath(12)));
+    assert_eq!(flaws(&["A/b", "a/c", "a/d"]), one("a", TreeFault::Duplicate));
+    assert_eq!(flaws(&["a/B", "a/b"]), one("a/b", TreeFault::Duplicate));
+    assert_eq!(flaws(&["a/b", "c/a", "c/b"]), []);
+    let git = TreeFault::Name("it is git's own");
+    assert_eq!(flaws(&["a/.git/x"]), one("a/.git/x", git));
+    let large = std::iter::once(("a".to_owned(), File::plain("12345"))).collect::<Tree>();
+    let found = super::flaws(&large, &limits);
+    assert_eq!(found[0].fault, TreeFault::Size { found: 5, limit: 4 });
+}
+
+#[test]
+fn of_a_long_path_the_end_is_shown() {
+    assert_eq!(shown_path(&"a".repeat(200)), "a".repeat(200));
+    assert_eq!(shown_path(&format!("a{}", "b".repeat(200))), format!("...{}", "b".repeat(200)));
+}
+
+#[test]
+fn an_object_is_named_by_forty_small_digits() {
+    let text = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+    let id = ObjectId::from_hex(text.as_bytes()).unwrap();
+    assert_eq!((id.to_string().as_str(), id.as_bytes()[0], id.as_bytes()[19]), (text, 0x4b, 0x04));
+    for wrong in [&text[1..], &text.to_uppercase(), &text.replace('4', "g"), "", &format!("{text}00")] {
+        assert_eq!(ObjectId::from_hex(wrong.as_bytes()), None, "{wrong}");
+    }
+}

@@ -101,6 +101,10 @@ demo-clean: ## Remove what an interrupted demo left
 figures: tools build ## What moorline costs a host: time, memory, bytes on the wire (printed, not judged)
 	benches/figures
 
+.PHONY: mutants
+mutants: ## Break decide/trust line by line, and see which breaks no test notices (one to two hours)
+	scripts/mutants
+
 .PHONY: clean
 clean: ## Remove what was compiled and what was installed for the tests
 	cargo clean

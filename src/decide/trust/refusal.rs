@@ -257,3 +257,6 @@ fn list_of(list: &SignersOf) -> String {
         SignersOf::Commit(revision) => format!("signers/allowed_signers of {}", revision.short()),
     }
 }
+
+#[cfg(test)]
+mod tests;

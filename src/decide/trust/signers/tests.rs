@@ -51,6 +51,8 @@ fn options_are_read_as_ssh_keygen_reads_them() {
     assert_eq!(entry.options.namespaces.as_deref(), Some("git,f\"x y"));
     assert_eq!(entry.options.after.unwrap().seconds, 1_735_689_600);
     assert_eq!(entry.options.before.unwrap().seconds, 1_767_270_600);
+    // A backslash protects a quote, and is itself everywhere else.
+    assert_eq!(one(&format!("alice namespaces=\"a\\b\" {KEY}")).options.namespaces.as_deref(), Some("a\\b"));
     assert_eq!(one(&format!("ca CERT-authority,namespaces=\"git\" {KEY}")).options.role, Role::Authority);
 }
 

@@ -54,6 +54,7 @@ mod tests {
             good.replace("AwQF", "AwQ"),
             good.replace("AwQF", "Aw F"),
             good.replace("=abcd\n", "=abcd\nAAEC\n"),
+            good.replace("=abcd\n", "=abcde\n"),
             good.replace('\n', "\r\n"),
             format!("before\n{good}"),
             format!("{good}after"),

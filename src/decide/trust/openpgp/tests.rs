@@ -19,6 +19,23 @@ const KEY: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
     nlo/ZiVuEIunoaGMAQCoy9J88+jISkt5DzW38CEu6mVk82M8XZVb9eUZWEV2Cg==\n\
     =dcc2\n\
     -----END PGP PUBLIC KEY BLOCK-----\n";
+// The same, of keys without subkeys: with `--cert-digest-algo SHA1`, and `--cert-notation '!x@example.org=y'`.
+const KEY_BY_SHA1: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
+    mDMEZZIAgBYJKwYBBAHaRw8BAQdAQ+YThdHiu+oGBLRHGd9nmFbnJYKoXa0ZtTlH\n\
+    STjD5EO0BHNoYTGIkAQTFgIAOBYhBH0hBrVApXr0bjvKa2K05MVISoYIBQJlkgCA\n\
+    AhsDBQsJCAcCBhUKCQgLAgQWAgMBAh4BAheAAAoJEGK05MVISoYItC0BAMNJ2P8C\n\
+    RYSIC+2LVnVtXDuOGGkYKEnQOt8KwZVABwJyAPsGRUsr7dSj5r7fAEYUt0ehM+/U\n\
+    AYto0n5zl/P/XwoHDg==\n\
+    =72VK\n\
+    -----END PGP PUBLIC KEY BLOCK-----\n";
+const KEY_WITH_CONDITION: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
+    mDMEZZIAgBYJKwYBBAHaRw8BAQdAOGp20hS4onhhvqpEjN9OAGAyCyRYFbsKzasS\n\
+    OsT5Xcy0BGNvbmSIqAQTFggAUBYhBEzsF44aRBuzZat9ZlgT5MyR4BObBQJlkgCA\n\
+    F5SAAAAAAA0AAXhAZXhhbXBsZS5vcmd5AhsDBQsJCAcCBhUKCQgLAgQWAgMBAh4B\n\
+    AheAAAoJEFgT5MyR4BOb1FMA/1dzzMCqz6vqRma5b/W0pVDrEiKGLT1wVxGhFTnt\n\
+    M7otAP9AEkYdVMrcxeEIV+Z0INkigqtd8FUJ7Vy9spjHIOHkDg==\n\
+    =nCpm\n\
+    -----END PGP PUBLIC KEY BLOCK-----\n";
 // Over `content\n`, on 2025-10-09.
 const SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----\n\n\
     iHUEABYIAB0WIQQutMN+8ykThgnWfHU5GMNAkk/higUCaOd4AAAKCRA5GMNAkk/h\n\
@@ -94,6 +111,59 @@ fn only_what_the_owner_bound_to_the_key_signs() {
 }
 
 #[test]
+fn what_an_owner_said_with_a_broken_hash_or_an_unknown_condition_does_not_count() {
+    for (key, print) in [
+        (KEY_BY_SHA1, "7D2106B540A57AF46E3BCA6B62B4E4C5484A8608"),
+        (KEY_WITH_CONDITION, "4CEC178E1A441BB365AB7D665813E4CC91E0139B"),
+    ] {
+        let ring = ring(key).unwrap();
+        let why = format!("key {print} signs nothing: it has no signature of its own that counts");
+        assert_eq!(ring.unsupported().collect::<Vec<_>>(), [("alice.asc".to_owned(), why)]);
+        assert!(!ring.someone_signs());
+    }
+}
+
+#[test]
+fn a_subkey_counts_only_with_the_word_of_both_keys() {
+    let at = Times::at(SIGNED);
+    let bytes = armour::open(KEY.as_bytes(), "PGP PUBLIC KEY BLOCK").unwrap();
+    let with_flipped = |from_end: usize| {
+        let mut changed = bytes.clone();
+        let place = changed.len() - from_end;
+        changed[place] ^= 1;
+        let (begin, end) = ("-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----");
+        let ring = ring(&format!("{begin}\n\n{}\n{end}\n", STANDARD.encode(changed))).unwrap();
+        said(&ring, SIGNATURE, "content\n", at)
+    };
+    let not = "the key may not sign: its subkey is not for signing";
+    // The primary key's signature over the binding: the last bytes. Before it, where it covers nothing, the subkey's.
+    assert_eq!(with_flipped(1), not);
+    assert_eq!(with_flipped(1 + 2 + 34 + 34), not);
+}
+
+#[test]
+fn a_signature_says_who_made_it_in_one_way_or_two_that_agree() {
+    let ring = ring(KEY).unwrap();
+    let bytes = armour::open(SIGNATURE.as_bytes(), "PGP SIGNATURE").unwrap();
+    let area = bytes.windows(4).position(|window| window == [0, 10, 9, 16]).unwrap();
+    let said = |bytes: &[u8]| {
+        let (begin, end) = ("-----BEGIN PGP SIGNATURE-----", "-----END PGP SIGNATURE-----");
+        let text = format!("{begin}\n\n{}\n{end}\n", STANDARD.encode(bytes));
+        said(&ring, &text, "content\n", Times::at(SIGNED))
+    };
+    let alice = "alice OpenPGP:B024832E4613FFB588575F4E799F041DD90E09A9";
+    assert_eq!(said(&bytes), alice);
+    // Without the key id, the fingerprint says it.
+    let mut alone = [&bytes[..area], &[0, 0], &bytes[area + 12..]].concat();
+    alone[1] -= 10;
+    assert_eq!(said(&alone), alice);
+    // The key id of another.
+    let mut other = bytes.clone();
+    other[area + 4] ^= 1;
+    assert_eq!(said(&other), "unknown OpenPGP:2EB4C37EF329138609D67C753918C340924FE18A");
+}
+
+#[test]
 fn a_damaged_openpgp_signature_is_never_good() {
     let ring = ring(KEY).unwrap();
     let genuine = armour::open(SIGNATURE.as_bytes(), "PGP SIGNATURE");
@@ -111,6 +181,12 @@ fn a_damaged_openpgp_signature_is_never_good() {
     let mut long = [&bytes[..area], &[0, 14, 255, 0, 0, 0, 9], &bytes[area + 3..]].concat();
     long[1] += 4;
     let text = format!("-----BEGIN PGP SIGNATURE-----\n\n{}\n-----END PGP SIGNATURE-----\n", STANDARD.encode(long));
+    let found = ring.signer_of(text.as_bytes(), b"content\n", Times::at(SIGNED));
+    assert!(matches!(found, Err(OpenPgpFlaw::Uncovered)));
+    // The key id twice: one more than anybody needs, and anybody can add it.
+    let mut twice = [&bytes[..area], &[0, 20], &bytes[area + 2..area + 12], &bytes[area + 2..]].concat();
+    twice[1] += 10;
+    let text = format!("-----BEGIN PGP SIGNATURE-----\n\n{}\n-----END PGP SIGNATURE-----\n", STANDARD.encode(twice));
     let found = ring.signer_of(text.as_bytes(), b"content\n", Times::at(SIGNED));
     assert!(matches!(found, Err(OpenPgpFlaw::Uncovered)));
     for at in 0..bytes.len() {

@@ -72,6 +72,8 @@ fn mistakes_are_named() {
         (format!("alice valid-after=\"20250231\" {KEY}"), LineFlaw::Date("20250231".into())),
         (format!("alice valid-after=\"19700101Z\" {KEY}"), LineFlaw::Date("19700101Z".into())),
         (format!("alice valid-after=\"Z\" {KEY}"), LineFlaw::Date("Z".into())),
+        (format!("alice valid-after=\"2025010112\" {KEY}"), LineFlaw::Date("2025010112".into())),
+        (format!("alice valid-after=\"202501+1\" {KEY}"), LineFlaw::Date("202501+1".into())),
         (format!("alice valid-after=\"20250102\",valid-before=\"20250101\" {KEY}"), LineFlaw::NeverValid),
         (format!("alice valid-after=\"20250101\",valid-before=\"20250101\" {KEY}"), LineFlaw::NeverValid),
         ("alice ssh-rot13 AAAA".to_owned(), LineFlaw::UnknownOption("ssh-rot13".into())),

@@ -200,3 +200,25 @@ fn weakness(key: &impl KeyDetails) -> Option<String> {
         _ => Some(format!("keys of the algorithm {:?} are not supported", key.algorithm())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pgp::packet::Packet;
+
+    use super::*;
+
+    #[test]
+    fn a_point_for_which_anybody_can_sign_is_no_key() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let honest = *ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key().as_bytes();
+        for (point, good) in [(honest, true), (identity, false)] {
+            // Version 4, a date, EdDSA, the name of the curve, and the point behind its length in bits.
+            let head = [4, 0x65, 0x92, 0, 0x80, 22, 9, 0x2b, 6, 1, 4, 1, 0xda, 0x47, 0x0f, 1, 1, 7, 0x40];
+            let body = [&head[..], &point].concat();
+            let bytes = [&[0xc6, u8::try_from(body.len()).unwrap()], &body[..]].concat();
+            let Some(Ok(Packet::PublicKey(key))) = PacketParser::new(bytes.as_slice()).next() else { panic!() };
+            assert_eq!(weakness(&key).is_none(), good);
+        }
+    }
+}

@@ -36,6 +36,32 @@ const KEY_WITH_CONDITION: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
     M7otAP9AEkYdVMrcxeEIV+Z0INkigqtd8FUJ7Vy9spjHIOHkDg==\n\
     =nCpm\n\
     -----END PGP PUBLIC KEY BLOCK-----\n";
+// The same, of other algorithms.
+const KEY_NISTP256: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
+    mFIEZZIAgBMIKoZIzj0DAQcCAwTt+lT3xplq+xxDXNEuG/kxM4Mjy06RIwT0smHB\n\
+    y81hbTW0zHFHjD3DZMCyk7YACJo97IyTRWjSzEd4PBgg9KErtAlrbmlzdHAyNTaI\n\
+    kAQTEwgAOBYhBNzmIiSDFX+qCZiP5bKMO7KYXtVqBQJlkgCAAhsDBQsJCAcCBhUK\n\
+    CQgLAgQWAgMBAh4BAheAAAoJELKMO7KYXtVqnwoA/jnpW/gm8yFompBZcYNNboVz\n\
+    3XxVZQKFGR/n/pt0el13AP4qfVqStA3ZKzrWswi6FyPskoC1swiHYy4w4OExdbI1\n\
+    9A==\n\
+    =jEz3\n\
+    -----END PGP PUBLIC KEY BLOCK-----\n";
+const KEY_RSA_2048: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n\
+    mQENBGWSAIABCADffYTdBCC60+GY1vJe72WjWPmcKAhY/WLYwp8MwJ7OGoaVYxDU\n\
+    2TMDJTZIyuwQ4pX73HH/T0a8K+J+FoPmoW1m6tFJcgzY4uLkM55ePc8hqDA8i2lR\n\
+    7vRJ7UdkQn2DEDiRAM7hwWJm98QzZEZ1/8NqLZia8kznmqPoenZacTRAsDQCjTrV\n\
+    5o6Cb2+iSx99CRcL7GzNv13FC1VPNCvgM7BX6hStNiZJG3Tzpcd+jJi2gdYuuQW9\n\
+    3+Zbwk1wJa9pH+OBvkOzsabzO4d8AhaNsOaywNhIEvf2YBpnx/54FP3L3l4qpIp2\n\
+    PaZl/xE9HxSycsiTPr+VSBXqLmRccTPAa2hBABEBAAG0CGtyc2EyMDQ4iQFOBBMB\n\
+    CgA4FiEEbXycTlicmQqPY3p/4m5EQIRiG4gFAmWSAIACGwMFCwkIBwIGFQoJCAsC\n\
+    BBYCAwECHgECF4AACgkQ4m5EQIRiG4htDwf/ZTCFRsSxWsWG6t5VzYVPWrSuINXP\n\
+    ODAUc3vfdepYWZZ1NSzlW8Vl65PJYITP4JAkVfN+VDpi81x3RNqwefGQbsfLKu78\n\
+    pOOGZeNR0kLte1kI4qdDV/0Hm3H6qrGKJjdzyNeLKAvRHfBlGWBKLJsOLiEuQFGT\n\
+    I/aR9GpLKQxjkv2USObHeixYozAia51+bbwIkNLP0VxsRMe4NUmM63EODB1DDdJp\n\
+    wOXZTDnw7XAX/SlOdBGvPf5cfHPtMEjHgIv58Xz51J9Vb2mVSQ4lpYGEq4kmIHis\n\
+    pKHhTtiCOqjIKz0PzmRfhRfGuhjFvGEX9Qr12wJieLJN5GRqzC3n7TDAqQ==\n\
+    =s2s0\n\
+    -----END PGP PUBLIC KEY BLOCK-----\n";
 // Over `content\n`, on 2025-10-09.
 const SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----\n\n\
     iHUEABYIAB0WIQQutMN+8ykThgnWfHU5GMNAkk/higUCaOd4AAAKCRA5GMNAkk/h\n\
@@ -120,6 +146,19 @@ fn what_an_owner_said_with_a_broken_hash_or_an_unknown_condition_does_not_count(
         let why = format!("key {print} signs nothing: it has no signature of its own that counts");
         assert_eq!(ring.unsupported().collect::<Vec<_>>(), [("alice.asc".to_owned(), why)]);
         assert!(!ring.someone_signs());
+    }
+}
+
+#[test]
+fn a_key_of_another_algorithm_or_too_short_signs_nothing() {
+    for (key, why) in [
+        (KEY_NISTP256, "keys of the algorithm ECDSA are not supported"),
+        (KEY_RSA_2048, "it is an RSA key of 2048 bits; 3072 to 8192 are accepted"),
+    ] {
+        let ring = ring(key).unwrap();
+        assert!(!ring.someone_signs());
+        let found: Vec<_> = ring.unsupported().map(|(_, found)| found).collect();
+        assert!(found.len() == 1 && found[0].ends_with(why), "{found:?}");
     }
 }
 

@@ -207,18 +207,40 @@ mod tests {
 
     use super::*;
 
+    /// Whether a key of version 4 with these numbers is accepted.
+    fn accepted(algorithm: u8, numbers: &[u8]) -> bool {
+        let body = [&[4, 0x65, 0x92, 0, 0x80, algorithm], numbers].concat();
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        let bytes = [&[0x99], &length[..], &body].concat();
+        let Some(Ok(Packet::PublicKey(key))) = PacketParser::new(bytes.as_slice()).next() else {
+            panic!("algorithm {algorithm}");
+        };
+        weakness(&key).is_none()
+    }
+
     #[test]
     fn a_point_for_which_anybody_can_sign_is_no_key() {
         let mut identity = [0; 32];
         identity[0] = 1;
         let honest = *ed25519_dalek::SigningKey::from_bytes(&[7; 32]).verifying_key().as_bytes();
         for (point, good) in [(honest, true), (identity, false)] {
-            // Version 4, a date, EdDSA, the name of the curve, and the point behind its length in bits.
-            let head = [4, 0x65, 0x92, 0, 0x80, 22, 9, 0x2b, 6, 1, 4, 1, 0xda, 0x47, 0x0f, 1, 1, 7, 0x40];
-            let body = [&head[..], &point].concat();
-            let bytes = [&[0xc6, u8::try_from(body.len()).unwrap()], &body[..]].concat();
-            let Some(Ok(Packet::PublicKey(key))) = PacketParser::new(bytes.as_slice()).next() else { panic!() };
-            assert_eq!(weakness(&key).is_none(), good);
+            assert_eq!(accepted(27, &point), good);
+            // The older form: the name of the curve, and the point behind its length in bits.
+            let curve = [9, 0x2b, 6, 1, 4, 1, 0xda, 0x47, 0x0f, 1, 1, 7, 0x40];
+            assert_eq!(accepted(22, &[&curve[..], &point].concat()), good);
         }
+    }
+
+    #[test]
+    fn an_rsa_key_is_long_enough_and_there_for_signing() {
+        let numbers = |bits: u16| {
+            let mut number = vec![0xff; usize::from(bits).div_ceil(8)];
+            number[0] >>= (8 - bits % 8) % 8;
+            [&bits.to_be_bytes()[..], &number, &[0, 17, 1, 0, 1]].concat()
+        };
+        assert!(accepted(1, &numbers(3072)) && accepted(3, &numbers(4096)));
+        assert!(!accepted(1, &numbers(3071)));
+        // For encrypting only.
+        assert!(!accepted(2, &numbers(3072)));
     }
 }

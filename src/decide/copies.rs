@@ -166,6 +166,7 @@ mod tests {
         // The first write ever.
         assert_eq!(believed(good(1), Missing, Missing), Ok(Some(1)));
         assert_eq!(believed(good(1), damaged(), Missing), Err(()));
+        assert_eq!(believed(damaged(), good(1), Missing), Err(()));
         assert_eq!(believed(good(1), good(1), Missing), Ok(Some(1)));
         // A later one.
         let cut = believe(&[good(4), good(3)], &Good(3)).unwrap();

@@ -19,6 +19,7 @@ fn files_of_signers_are_as_large_as_all_of_them() {
     files.keys.insert("b.asc".into(), vec![0; 3_000]);
     assert_eq!(files.size(), 3_210);
     assert_eq!(SignerFiles::of_list(None).size(), 0);
+    assert_eq!(SignerFiles::LARGEST, 65_536);
 }
 
 #[test]

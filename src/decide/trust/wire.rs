@@ -123,6 +123,7 @@ mod tests {
     fn foreign_text_is_shown_without_escape_sequences_and_cut() {
         assert_eq!(shown(b"a\x1b[31m\n\"b\""), "a\\u{1b}[31m\\n\"b\"");
         assert_eq!(shown(&[b'x'; 200]), format!("{}...", "x".repeat(80)));
+        assert_eq!(shown(&[b'x'; 80]), "x".repeat(80));
         assert_eq!(shown("\u{202e}".as_bytes()), "\\u{202e}");
     }
 }

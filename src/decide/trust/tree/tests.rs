@@ -118,6 +118,10 @@ fn names_that_could_mean_something_else_are_refused() {
     ] {
         assert!(matches!(fault("100644", name), Some(TreeFault::Name(_))), "{name:?}");
     }
+    let others = "only letters, digits, blanks and `._-+@=,~%#()[]` may be in it";
+    for (name, why) in [("é", "it is not ASCII"), ("a\nb", "it has a control character"), ("a:b", others)] {
+        assert_eq!(fault("100644", name), Some(TreeFault::Name(why)), "{name:?}");
+    }
     let mut memory = Memory::default();
     let root = memory.put([b"100644 a\xff\0".as_slice(), &[0; 20]].concat());
     assert_eq!(memory.read(root, &Limits::default()).unwrap_err().1, TreeFault::Name("it is not ASCII"));

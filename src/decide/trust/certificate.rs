@@ -137,4 +137,6 @@ fn first_option(options: &[u8]) -> Result<Option<&[u8]>, CertificateFlaw> {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
+#[cfg(test)]
+pub(super) use tests::certificate;

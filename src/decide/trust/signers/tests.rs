@@ -1,7 +1,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::certificate::tests::certificate;
+use super::super::certificate::certificate;
 use super::super::wire::put_string;
 use super::*;
 

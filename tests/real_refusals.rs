@@ -55,7 +55,7 @@ fn mistakes_in_the_repository_are_named_with_file_and_line() {
         &mut lab,
         1,
         &[],
-        "error[spec-invalid]: 1 mistake in REVISION\n  hosts/alpha/host.yaml:3:1: while parsing a flow sequence, expected ',' or ']'\n\n\
+        "error[spec-invalid]: 1 mistake in REVISION\n  hosts/alpha/host.yaml:2:9: unclosed bracket '['\n\n\
          hint: `moorline check` finds these before you merge",
     );
 

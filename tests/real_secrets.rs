@@ -145,7 +145,7 @@ fn odd_values_arrive_exactly_as_they_were_sealed() {
 fn after_a_reboot_the_files_in_memory_come_back() {
     let mut lab = Lab::new();
     lab.deploy("first");
-    lab.engine.docker(&["stop", "-t", "0", "web-web-1", "web-db-1"]).succeeds();
+    lab.engine.docker(&["kill", "web-web-1", "web-db-1"]).succeeds();
     let mut umount = lab.engine.scratch().command("busybox");
     umount.arg("umount").arg(lab.host.run_directory()).run().succeeds();
     let report = lab.host.moorline(&["reconcile", "--json"]).succeeds();

@@ -41,16 +41,21 @@ impl Real {
     }
 }
 
-/// Returns when the tip is another one than the last run saw. git touches the directory more often than that.
+/// Returns when the tip is another one than the last run saw, also when it moved while that run was on and nothing was
+/// watched yet. Whoever is woken has seen it, so that a run which fails before it reads the tip is not begun again and
+/// again. git touches the directory more often than that.
 async fn tip_moved(watch: &mut Option<Watch>, world: &Real) {
     loop {
+        let tip = refs::tip(&world.settings.repository(), &world.settings.branch);
+        if let Ok(Some(tip)) = tip
+            && world.seen_tip.borrow().as_ref() != Some(&tip)
+        {
+            world.seen_tip.replace(Some(tip));
+            return;
+        }
         match watch {
             Some(watch) => watch.changed().await,
             None => std::future::pending().await,
-        }
-        let tip = refs::tip(&world.settings.repository(), &world.settings.branch);
-        if tip.is_ok_and(|tip| tip.is_some() && tip != *world.seen_tip.borrow()) {
-            return;
         }
     }
 }

@@ -9,7 +9,6 @@
     reason = "tests measure, and say what they measured"
 )]
 
-use std::fs;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -18,7 +17,13 @@ use std::time::Duration;
 use moorline::decide::sops::{self, Format};
 use moorline::decide::{check, fleet, yaml};
 use moorline::model::tree::{File, Tree};
+use moorline::world::disk;
 use rustix::time::{ClockId, clock_gettime};
+
+#[path = "support/random.rs"]
+mod random;
+
+use random::Random;
 
 const MUTANTS: u64 = 50_000;
 
@@ -27,16 +32,6 @@ const TIME: Duration = Duration::from_secs(1);
 
 fn example() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/repo-layout-example"))
-}
-
-fn tree_of(directory: &Path, below: &str, tree: &mut Tree) {
-    for entry in fs::read_dir(directory).unwrap().flatten() {
-        let path = format!("{below}{}", entry.file_name().to_str().unwrap());
-        match entry.file_type().unwrap().is_dir() {
-            true => tree_of(&entry.path(), &format!("{path}/"), tree),
-            false => _ = tree.insert(path, File::plain(fs::read(entry.path()).unwrap())),
-        }
-    }
 }
 
 #[test]
@@ -51,8 +46,7 @@ fn t29_no_mutant_of_the_second_half_does_either() {
 }
 
 fn read_mutants(mutants: Range<u64>) {
-    let mut whole = Tree::default();
-    tree_of(example(), "", &mut whole);
+    let whole = disk::read_tree(example()).unwrap();
     let texts: Vec<(String, Vec<u8>)> = whole
         .files()
         .filter(|(path, _)| path.ends_with(".yaml") || path.ends_with(".yml") || path.ends_with("recipient"))
@@ -168,17 +162,5 @@ fn mutate(bytes: &mut Vec<u8>, others: &[(String, Vec<u8>)], random: &mut Random
             }
         }
         _ => _ = bytes.splice(at..at, PIECES[random.below(PIECES.len())].repeat(1 + random.below(3))),
-    }
-}
-
-/// The same numbers for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use moorline::decide::{fleet, yaml};
 use moorline::model::tree::{File, Tree};
+use moorline::world::disk;
 
 #[path = "support/tools.rs"]
 #[allow(dead_code, reason = "this binary needs one tool of the lab")]
@@ -70,16 +71,6 @@ fn example() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/repo-layout-example"))
 }
 
-fn tree_of(directory: &Path, below: &str, tree: &mut Tree) {
-    for entry in fs::read_dir(directory).unwrap().flatten() {
-        let path = format!("{below}{}", entry.file_name().to_str().unwrap());
-        match entry.file_type().unwrap().is_dir() {
-            true => tree_of(&entry.path(), &format!("{path}/"), tree),
-            false => _ = tree.insert(path, File::plain(fs::read(entry.path()).unwrap())),
-        }
-    }
-}
-
 fn write(tree: &Tree, directory: &Path) {
     for (path, file) in tree.files() {
         let path = directory.join(path);
@@ -91,8 +82,7 @@ fn write(tree: &Tree, directory: &Path) {
 #[test]
 fn t29_bombs_are_refused_within_a_second_and_64_megabytes_wherever_they_stand() {
     let scratch = tempfile::tempdir().unwrap();
-    let mut whole = Tree::default();
-    tree_of(example(), "", &mut whole);
+    let whole = disk::read_tree(example()).unwrap();
     let places = [
         "moorline.yaml",
         "rings/canary.yaml",

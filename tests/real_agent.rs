@@ -8,43 +8,11 @@
 
 mod support;
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use support::lab::WEB;
-use support::{Engine, Fleet, GitServer, Host, Image, Lab, Run as _, Signer, Signing, Status, until, wait};
-
-/// A service of moorline in the background. Dropping it ends it.
-struct Service(Child);
-
-impl Service {
-    fn start(host: &Host, verb: &str) -> Self {
-        let log = std::fs::File::create(host.etc().join(format!("{verb}.log"))).unwrap();
-        let mut command = host.command(&["--verbose", verb]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Self(command.spawn().expect("moorline starts"))
-    }
-
-    fn signal(&self, name: &str) {
-        let mut kill = std::process::Command::new("kill");
-        kill.args(["-s", name, &self.0.id().to_string()]).run().succeeds();
-    }
-
-    fn ends(&mut self) -> Option<i32> {
-        wait::within(Duration::from_secs(30), "the service ends", || self.0.try_wait().unwrap()).code()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-fn log(host: &Host, verb: &str) -> String {
-    std::fs::read_to_string(host.etc().join(format!("{verb}.log"))).unwrap_or_default()
-}
+use support::{Engine, Fleet, GitServer, Host, Image, Lab, Service, Signer, Signing, Status, until, wait};
 
 #[test]
 fn a_merge_reaches_the_host_and_kuma_within_one_poll() {
@@ -66,14 +34,14 @@ fn a_merge_reaches_the_host_and_kuma_within_one_poll() {
         (status["last_run"]["revision"] == *second && status["last_run"]["end"] == "converged").then_some(())
     });
     // The log, since the last run may be another one by now: the engine tells of containers too.
-    assert!(log(&lab.host, "run").contains("run began: tip"), "{}", log(&lab.host, "run"));
+    assert!(Service::log(&lab.host, "run").contains("run began: tip"), "{}", Service::log(&lab.host, "run"));
     wait::within(Duration::from_secs(20), "kuma hears of it", || {
         let beats = lab.push.beats("alpha");
         beats.iter().any(|beat| beat.status == Status::Up && beat.msg.contains(&second[..8])).then_some(())
     });
 
     // A second agent and a second courier name the first.
-    for (verb, pid) in [("run", keeper.0.id()), ("courier", courier.0.id())] {
+    for (verb, pid) in [("run", keeper.pid()), ("courier", courier.pid())] {
         let ran = lab.host.moorline(&[verb]);
         assert_eq!(ran.code, Some(11), "{ran}");
         assert!(ran.stderr.contains("error[lock-held]") && ran.stderr.contains(&pid.to_string()), "{ran}");
@@ -86,11 +54,11 @@ fn a_merge_reaches_the_host_and_kuma_within_one_poll() {
     assert!(by_hand.succeeds().contains("nothing to do"));
 
     keeper.signal("HUP");
-    until("the signal begins a run", || log(&lab.host, "run").contains("run began: signal").then_some(()));
+    until("the signal begins a run", || Service::log(&lab.host, "run").contains("run began: signal").then_some(()));
     keeper.signal("TERM");
-    assert_eq!(keeper.ends(), Some(0), "{}", log(&lab.host, "run"));
+    assert_eq!(keeper.ends(), Some(0), "{}", Service::log(&lab.host, "run"));
     courier.signal("TERM");
-    assert_eq!(courier.ends(), Some(0), "{}", log(&lab.host, "courier"));
+    assert_eq!(courier.ends(), Some(0), "{}", Service::log(&lab.host, "courier"));
 }
 
 #[test]
@@ -103,12 +71,12 @@ fn the_order_to_stop_finishes_the_step_and_writes_the_report() {
     lab.publish("slow");
     lab.host.moorline(&["courier", "--once"]).succeeds();
     let mut keeper = Service::start(&lab.host, "run");
-    until("the gate waits", || log(&lab.host, "run").contains("step done: up").then_some(()));
+    until("the gate waits", || Service::log(&lab.host, "run").contains("step done: up").then_some(()));
     let second = lab.host.moorline(&["reconcile"]);
     assert_eq!(second.code, Some(11), "one run at a time: {second}");
-    assert!(second.stderr.contains(&keeper.0.id().to_string()), "{second}");
+    assert!(second.stderr.contains(&keeper.pid().to_string()), "{second}");
     keeper.signal("TERM");
-    assert_eq!(keeper.ends(), Some(0), "{}", log(&lab.host, "run"));
+    assert_eq!(keeper.ends(), Some(0), "{}", Service::log(&lab.host, "run"));
     let report = &lab.host.status()["last_run"];
     let outcomes = report["outcomes"].as_array().unwrap();
     assert_eq!(outcomes.last().unwrap()["verdict"]["outcome"], "skipped", "{report:#}");
@@ -124,8 +92,8 @@ fn systemd_is_told_that_the_service_is_ready_and_alive() {
     let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut command = lab.host.command(&["run"]);
-    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "500000").stdin(Stdio::null()).stderr(Stdio::null());
-    let mut keeper = Service(command.stdout(Stdio::null()).spawn().unwrap());
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "500000").stderr(Stdio::null());
+    let mut keeper = Service::spawn(command);
     let mut told = String::new();
     let mut buffer = [0; 4096];
     while !(told.contains("READY=1") && told.contains("WATCHDOG=1") && told.contains("STATUS=converged at ")) {

@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::hostile::{HostileServer, Packed, band, delta_bomb, delta_circle, pack, packet, plant};
-use support::{Fleet, GitServer, Ran, Run as _, Scratch, Signer, Signing};
+use support::{Fleet, GitServer, Ran, Random, Run as _, Scratch, Signer, Signing};
 
 /// A host that needs no engine: whatever is accepted ends with the missing plugin.
 const ACCEPTED: &str = "plugin-missing";
@@ -526,18 +526,6 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
             true => collect(&entry.path(), files),
             false => files.push(entry.path()),
         }
-    }
-}
-
-/// The same numbers every time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
     }
 }
 

@@ -10,29 +10,10 @@ mod support;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use support::{Engine, Fleet, GitServer, Host, Image, Ran, Run as _, Signer, Signing, wait};
-
-/// A service of moorline in the background. Dropping it ends it.
-struct Service(Child);
-
-impl Service {
-    fn start(host: &Host, verb: &str) -> Self {
-        let log = std::fs::File::create(host.etc().join(format!("{verb}.log"))).unwrap();
-        let mut command = host.command(&["--verbose", verb]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Self(command.spawn().expect("moorline starts"))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
+use support::{Engine, Fleet, GitServer, Host, Image, Ran, Run as _, Service, Signer, Signing, wait};
 
 /// Three hosts on one engine, each with a stack of its own name: alpha is canary, bravo and charlie are production.
 struct Lab {

@@ -14,6 +14,7 @@ use crate::world::{
 };
 
 mod check;
+mod checkout;
 mod courier;
 mod diff;
 mod doctor;

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Host, block_on, show};
-use crate::decide::fault::{Code, Fault};
-use crate::decide::fleet;
+use super::{Host, block_on, checkout, show};
+use crate::decide::fault::Fault;
 use crate::decide::report::Draft;
 use crate::model::Revision;
 use crate::runs::preview;
 use crate::world::journal::{Audience, Journal};
-use crate::world::{disk, nowhere};
+use crate::world::nowhere;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -54,15 +53,7 @@ pub fn plan(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
 }
 
 fn plan_directory(host: &Host, arguments: &Arguments, directory: &std::path::Path) -> Result<Vec<Draft>, Fault> {
-    let tree = disk::read_tree(directory)?;
-    let hosts = match &arguments.host {
-        Some(name) => vec![name.clone()],
-        None => fleet::hosts(&tree),
-    };
-    if hosts.is_empty() {
-        return Err(Fault::new(Code::UsageInvalid, format!("{} has no hosts/", directory.display()))
-            .hint("name the root of the repository"));
-    }
+    let (tree, hosts) = checkout::read(directory, arguments.host.as_ref())?;
     let mut drafts = Vec::new();
     for name in hosts {
         let nowhere = nowhere::world(&name, Journal::open(host.verbose, Audience::Person))?;

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{Host, block_on, show};
-use crate::decide::fault::{Code, Fault};
-use crate::decide::fleet;
+use super::{Host, block_on, checkout, show};
+use crate::decide::fault::Fault;
 use crate::decide::traefik::routes::as_text;
 use crate::runs::routes::{self, Listing};
-use crate::world::disk;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -43,15 +41,7 @@ pub fn routes(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
 }
 
 fn of_directory(arguments: &Arguments, directory: &std::path::Path) -> Result<Vec<Listing>, Fault> {
-    let tree = disk::read_tree(directory)?;
-    let hosts = match &arguments.host {
-        Some(name) => vec![name.clone()],
-        None => fleet::hosts(&tree),
-    };
-    if hosts.is_empty() {
-        return Err(Fault::new(Code::UsageInvalid, format!("{} has no hosts/", directory.display()))
-            .hint("name the root of the repository"));
-    }
+    let (tree, hosts) = checkout::read(directory, arguments.host.as_ref())?;
     hosts.iter().map(|name| routes::of_directory(&tree, name)).collect()
 }
 

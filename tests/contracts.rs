@@ -21,7 +21,7 @@ use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceSt
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
 use moorline::model::{
     Action, Anchor, Applied, Cause, Container, Failure, Health, Hold, Ledger, Left, Model, Outcome, Plan, Report,
-    Revision, RunEnd, State, Step, Verdict,
+    Revision, RunEnd, Seen, State, Step, Verdict,
 };
 use serde_json::{Value as Json, json};
 
@@ -226,6 +226,11 @@ fn ledger() -> Ledger {
             "web".to_owned(),
             Begun { services: BTreeSet::from(["app".to_owned(), "extra".to_owned()]), ..Begun::default() },
         )]),
+        seen: Seen {
+            life: "boot+12".into(),
+            running: BTreeSet::from(["0123".to_owned()]),
+            cut: BTreeSet::from(["4567".to_owned()]),
+        },
         settled: Some(settled),
         released: Some(revision('2')),
         pending: Some(Pending { revision: revision('1'), waited_ms: 60_000, counted: at(60) }),

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use moorline::decide::plan::{Circumstances, plan};
 use moorline::model::ledger::Begun;
-use moorline::model::{Applied, Container, Desired, DesiredStack, Health, Model, Observed, Secret, State};
+use moorline::model::{Applied, Container, Desired, DesiredStack, Health, Model, Observed, Secret, Seen, State};
 use serde::Deserialize;
 
 /// One stack, as a case writes it.
@@ -42,6 +42,8 @@ struct Besides {
     plugin: Option<String>,
     /// Stacks whose last deploy did not end, with the services that it had.
     begun: BTreeMap<String, BTreeSet<String>>,
+    /// Containers that a restart of the host or its engine stopped.
+    cut: BTreeSet<String>,
     /// The digests of what was written, where it is not what was applied.
     attempted: BTreeMap<String, String>,
 }
@@ -88,7 +90,7 @@ impl Case {
             lines.lines().filter(|line| !line.trim().is_empty()).map(container).collect();
         containers
             .sort_by(|one, two| (&one.project, &one.service, &one.name).cmp(&(&two.project, &two.service, &two.name)));
-        Observed { containers }
+        Observed { life: String::new(), containers }
     }
 
     fn plan(&self) -> String {
@@ -103,12 +105,14 @@ impl Case {
             applied.into_iter().map(|(name, stack)| (name.clone(), as_applied(&name, stack, &observed))).collect();
         let begun: BTreeMap<String, Begun> =
             besides.begun.into_iter().map(|(name, services)| (name, Begun { services, ..Begun::default() })).collect();
+        let seen = Seen { cut: besides.cut, ..Seen::default() };
         let circumstances = Circumstances {
             applied: Some(&applied),
             attempted: Some(&attempted),
             begun: Some(&begun),
             missing_images: besides.missing_images,
             without_memory: besides.without_memory,
+            seen: Some(&seen),
             plugin: besides.plugin.unwrap_or_else(|| PLUGIN.into()),
             ..Circumstances::default()
         };

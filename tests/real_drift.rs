@@ -72,6 +72,41 @@ fn what_was_stopped_killed_removed_renamed_paused_or_disconnected_is_put_back() 
     // Labels and the environment of a container cannot be changed from inside or outside while it lives.
 }
 
+/// Both end with 0 when they are asked to, and nothing in the stack says what they are for.
+const BARE: &str = "\
+services:
+  worker: { image: lab/db:1, stop_grace_period: 1s }
+  migrate: { image: lab/init:1 }
+x-moorline: { deploy: { health_timeout: 15s } }
+";
+
+#[test]
+fn after_a_restart_of_the_engine_a_service_without_policy_comes_back_and_a_one_shot_does_not() {
+    let mut lab = lab();
+    lab.fleet.write("stacks/web/compose.yaml", BARE);
+    lab.deploy("bare");
+    let started = |name: &str| lab.engine.inspect(name)["State"]["StartedAt"].clone();
+    let migrated = started("web-migrate-1");
+    lab.engine.stop();
+    lab.engine.resume();
+    let found = lab.engine.inspect("web-worker-1")["State"].clone();
+    assert!(found["Running"] == false && found["ExitCode"] == 0, "{found}");
+    put_back(&lab, "worker was found stopped by a restart of the host or its engine");
+    assert_eq!(lab.engine.inspect("web-worker-1")["State"]["Running"], true);
+    assert_eq!(started("web-migrate-1"), migrated);
+
+    // Whoever ends while the engine lives has ended.
+    lab.engine.docker(&["stop", "web-worker-1"]).succeeds();
+    until("its end is seen", || {
+        let report = lab.host.moorline(&["reconcile"]).succeeds();
+        (lab.host.status()["services"].to_string().contains("exited")).then_some(report)
+    });
+    lab.engine.stop();
+    lab.engine.resume();
+    let report = lab.host.moorline(&["reconcile"]).succeeds();
+    assert!(report.contains("nothing to do"), "{report}");
+}
+
 #[test]
 fn edited_files_are_put_back_seen_by_their_users_and_kept_for_whoever_edited_them() {
     let lab = lab();

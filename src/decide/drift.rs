@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use crate::model::{Action, Applied, Cause, Container, DesiredStack, Observed, State, Step};
+use crate::model::{Action, Applied, Cause, Container, DesiredStack, Model, Observed, State, Step};
 
 /// A file in a stack's directory that is not as moorline wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,19 @@ impl Edited {
 }
 
 /// What is not as the last run left it, of one service.
-pub fn of_service(service: &str, definition: &Json, containers: &[&Container], applied: &Applied) -> Vec<Cause> {
+///
+/// `cut` are the containers that a restart of the host or of its engine stopped.
+pub fn of_service(
+    service: &str,
+    model: &Model,
+    containers: &[&Container],
+    applied: &Applied,
+    cut: &BTreeSet<String>,
+) -> Vec<Cause> {
+    let finished = |container: &Container| {
+        let was_cut = cut.contains(&container.id) && !is_awaited(model, service);
+        has_finished(&model.services[service], container) && !was_cut
+    };
     let before: Vec<&Container> = applied.snapshot.iter().filter(|container| container.service == service).collect();
     let mut causes = Vec::new();
     let mut found = |found: String| causes.push(Cause::Drifted { service: service.to_owned(), found });
@@ -36,10 +48,13 @@ pub fn of_service(service: &str, definition: &Json, containers: &[&Container], a
         match containers.iter().find(|is| is.id == was.id) {
             None => found(format!("without {}", was.name)),
             // Running again is the engine's own doing, and whoever finishes has done what it was there for.
-            Some(is) if is.state == State::Running || has_finished(definition, is) => {
+            Some(is) if is.state == State::Running || finished(is) => {
                 if is.networks != was.networks && is.state == State::Running {
                     found("on other networks".into());
                 }
+            }
+            Some(is) if is.state == State::Exited(0) && cut.contains(&is.id) => {
+                found("stopped by a restart of the host or its engine".into());
             }
             Some(is) if is.state != was.state => found(is.state.to_string()),
             Some(_) => {}
@@ -55,6 +70,7 @@ pub fn of_service(service: &str, definition: &Json, containers: &[&Container], a
 ///
 /// A service with no restart policy, no health check and no port looks the same when a person stops it. To run a
 /// migration again would be worse than to leave that one stopped, as plain `docker compose` does (COMPOSE.md, T1, T2).
+/// When the host or its engine was restarted while it ran, the look before that tells the two apart (`decide/seen`).
 fn has_finished(definition: &Json, container: &Container) -> bool {
     let policy = definition.pointer("/deploy/restart_policy/condition").or_else(|| definition.get("restart"));
     let starts_again = policy.and_then(Json::as_str).is_some_and(|policy| !matches!(policy, "no" | "none"))
@@ -62,6 +78,12 @@ fn has_finished(definition: &Json, container: &Container) -> bool {
         || definition.pointer("/deploy/restart_policy").is_some_and(|policy| policy.get("condition").is_none());
     let serves = ["healthcheck", "ports"].iter().any(|field| definition.get(field).is_some());
     container.state == State::Exited(0) && !starts_again && !serves
+}
+
+/// Whether other services wait for its end: then it is a one-shot, whatever else is known.
+fn is_awaited(model: &Model, service: &str) -> bool {
+    let condition = |other: &Json| other.get("depends_on")?.get(service)?.get("condition")?.as_str().map(str::to_owned);
+    model.services.values().any(|other| condition(other).as_deref() == Some("service_completed_successfully"))
 }
 
 /// What is put right with one question to the engine each, before Compose is asked: names and pauses. Compose would

@@ -34,6 +34,7 @@ pub mod retry;
 pub mod ring;
 pub mod rollback;
 pub mod schedule;
+pub mod seen;
 pub mod settings;
 pub mod sops;
 pub mod standstill;

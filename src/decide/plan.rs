@@ -8,7 +8,7 @@ use crate::decide::compose::Extension;
 use crate::decide::drift::{self, Edited};
 use crate::decide::{compose, difference};
 use crate::model::ledger::Begun;
-use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, Step};
+use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, Seen, Step};
 
 /// Everything that a plan is made from, besides what should be and what is.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct Circumstances<'a> {
     pub attempted: Option<&'a BTreeMap<String, String>>,
     /// What unfinished deploys may have left behind, by stack.
     pub begun: Option<&'a BTreeMap<String, Begun>>,
+    /// Who ran at the last look, and who was cut since.
+    pub seen: Option<&'a Seen>,
     /// The images that are not on this host.
     pub missing_images: BTreeSet<String>,
     /// The stacks whose files in memory are gone.
@@ -173,6 +175,8 @@ fn service_causes(
     circumstances: &Circumstances<'_>,
 ) -> BTreeMap<String, Vec<Cause>> {
     let mut all = BTreeMap::new();
+    let none = BTreeSet::new();
+    let cut = circumstances.seen.map_or(&none, |seen| &seen.cut);
     for (service, definition) in &stack.model.services {
         let mut causes = Vec::new();
         let containers: Vec<&Container> =
@@ -183,7 +187,7 @@ fn service_causes(
         if let Some(applied) = applied {
             let changed = changes(service, definition, stack, applied);
             if changed.is_empty() {
-                causes.extend(drift::of_service(service, definition, &containers, applied));
+                causes.extend(drift::of_service(service, &stack.model, &containers, applied, cut));
             }
             causes.extend(changed);
             if applied.plugin != circumstances.plugin {

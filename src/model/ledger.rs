@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use crate::model::observed::Container;
 use crate::model::report::Opened;
 use crate::model::ring::{Pending, Seal};
-use crate::model::{Failure, Model, Remap, Revision};
+use crate::model::{Failure, Model, Remap, Revision, Seen};
 
 /// The contents of `ledger.json`. Fields that this version does not know are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Ledger {
     /// Deploys that began and were not seen to work, by stack: what they may have left behind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub begun: BTreeMap<String, Begun>,
+    /// Who ran at the last look at the engine.
+    #[serde(default, skip_serializing_if = "Seen::is_nothing")]
+    pub seen: Seen,
     /// Set when the last run left everything as desired: what it was based on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,

@@ -14,6 +14,7 @@ pub mod report;
 pub mod revision;
 pub mod ring;
 pub mod secret;
+pub mod seen;
 pub mod settings;
 pub mod tree;
 
@@ -30,5 +31,6 @@ pub use report::{Report, RunEnd};
 pub use revision::Revision;
 pub use ring::{Ring, RingPointer};
 pub use secret::Secret;
+pub use seen::Seen;
 pub use settings::Settings;
 pub use tree::{File, Tree};

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 /// Every container on this host that carries a Compose project label.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
+    /// Another word after each start of the host or of its engine; empty when that is not known.
+    pub life: String,
     /// Sorted by project, service, number.
     pub containers: Vec<Container>,
 }

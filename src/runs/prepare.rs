@@ -12,7 +12,7 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, delivery, downgrade, fleet, policy, standstill};
+use crate::decide::{compose, delivery, downgrade, fleet, policy, seen, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
@@ -83,7 +83,8 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
         .stacks
         .iter()
         .all(|stack| ledger.applied.get(stack).is_some_and(|applied| applied.snapshot == observed.snapshot(stack)));
-    if !as_left {
+    // What a look would change must be written down, or the next one draws a wrong conclusion.
+    if !as_left || seen::look(&ledger.seen, &ledger.applied, &observed) != ledger.seen {
         return Ok(false);
     }
     draft.tip = Some(settled.tip.clone());
@@ -126,6 +127,7 @@ pub async fn prepare(
 
     let plugin = world.plugin().await?;
     draft.observed = world.observe().await?;
+    note_seen(world, ledger, &draft.observed, trust)?;
     let revision = Some(tree.revision().clone());
     let mut desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
     draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
@@ -146,6 +148,19 @@ pub async fn prepare(
     };
     draft.plan = make_plan(world, &desired, &draft.observed, ledger, circumstances).await?;
     Ok(Prepared { desired, secrets, plugin, inputs, spec, key, put_off, edited })
+}
+
+/// Writes down who runs, before anything is decided: a run that is held or cut would not come to it.
+fn note_seen(world: &impl World, ledger: &mut Ledger, observed: &Observed, trust: Trust) -> Result<(), Fault> {
+    let seen = seen::look(&ledger.seen, &ledger.applied, observed);
+    if seen == ledger.seen {
+        return Ok(());
+    }
+    ledger.seen = seen;
+    match trust {
+        Trust::Advance => world.persist(ledger),
+        Trust::LookOnly => Ok(()),
+    }
 }
 
 /// Whoever only looks makes no key: before the first run there is nothing to compare digests with.
@@ -327,6 +342,7 @@ async fn make_plan<'a>(
         applied: Some(&ledger.applied),
         attempted: Some(&ledger.attempted),
         begun: Some(&ledger.begun),
+        seen: Some(&ledger.seen),
         without_memory: world.without_memory(&names),
         ..circumstances
     };

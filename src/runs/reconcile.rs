@@ -5,7 +5,7 @@
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::report::{self, Draft};
-use crate::decide::{drift, page, push};
+use crate::decide::{drift, page, push, seen};
 use crate::model::ledger::Settled;
 use crate::model::{Ledger, Report, Verdict};
 use crate::runs::prepare::{self, Prepared};
@@ -103,6 +103,7 @@ fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &
     good::keep_all(world, prepared, ledger)?;
     let converged = is_converged(draft);
     let before = ledger.clone();
+    ledger.seen = seen::look(&ledger.seen, &ledger.applied, &draft.observed);
     if converged {
         // What differs from the last look and asked for no step is the engine's own doing, such as a restart.
         for (stack, applied) in &mut ledger.applied {

@@ -217,6 +217,7 @@ async fn go_back(
         applied: Some(&ledger.applied),
         attempted: Some(&ledger.attempted),
         begun: Some(&ledger.begun),
+        seen: Some(&ledger.seen),
         missing_images: BTreeSet::new(),
         without_memory: world.without_memory(std::slice::from_ref(&desired.name)),
         edited: BTreeMap::new(),

@@ -17,6 +17,7 @@ use crate::decide::delivery;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::Sample;
 use crate::model::{Container, Health, Observed, Remap, State};
+use crate::world::life;
 
 /// How long one question may take; stopping a container may take as long as its grace period besides.
 const TIMEOUT_SECONDS: u64 = 120;
@@ -77,7 +78,7 @@ impl Engine {
         containers.sort_by(|one, two| {
             (&one.project, &one.service, &one.name, &one.id).cmp(&(&two.project, &two.service, &two.name, &two.id))
         });
-        Ok(Observed { containers })
+        Ok(Observed { life: life::of(Path::new(&self.socket)), containers })
     }
 
     /// Every path of the host that is mounted into a container, running or not, whoever made it.

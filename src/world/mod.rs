@@ -45,6 +45,7 @@ pub mod key;
 pub mod kuma;
 pub mod last_report;
 pub mod ledger;
+pub mod life;
 pub mod lock;
 pub mod memory;
 pub mod nowhere;

@@ -69,6 +69,8 @@ pub struct Engine {
     pub signals: Vec<(String, String)>,
     registry: BTreeMap<String, Image>,
     made: usize,
+    /// How often it was started again.
+    lives: usize,
 }
 
 impl Engine {
@@ -214,6 +216,7 @@ impl Engine {
 
     /// The host was switched off and on: containers that need files in memory do not come back by themselves.
     pub fn reboot(&mut self, now: i64) {
+        self.lives += 1;
         for container in &mut self.containers {
             let needs_memory =
                 container.definition.get("secrets").is_some() || container.definition.get("configs").is_some();
@@ -224,11 +227,24 @@ impl Engine {
         }
     }
 
+    /// The host was shut down in order and switched on: every program was asked to end, and did with 0. The engine
+    /// starts those that have a restart policy.
+    pub fn reboot_in_order(&mut self, now: i64) {
+        self.lives += 1;
+        for container in &mut self.containers {
+            match (container.state(now), container.definition.get("restart")) {
+                (State::Exited(code), _) => container.by_hand = Some(State::Exited(code)),
+                (_, None) => container.by_hand = Some(State::Exited(0)),
+                (_, Some(_)) => container.started = Some(now),
+            }
+        }
+    }
+
     pub fn observe(&self, now: i64) -> Observed {
         let mut containers: Vec<Container> = self.containers.iter().map(|container| container.seen(now)).collect();
         containers
             .sort_by(|one, two| (&one.project, &one.service, &one.name).cmp(&(&two.project, &two.service, &two.name)));
-        Observed { containers }
+        Observed { life: format!("life {}", self.lives), containers }
     }
 
     pub fn look(&self, project: &str, services: &[String], now: i64) -> Vec<Sample> {

@@ -290,6 +290,15 @@ impl Sim {
         self
     }
 
+    /// The same after a shutdown in order, with the files of secrets put back before the engine was started.
+    pub fn reboot_in_order(&self) -> &Self {
+        let mut host = self.host();
+        let now = host.seconds();
+        host.engine.reboot_in_order(now);
+        drop(host);
+        self
+    }
+
     /// A person holds the host for so many minutes.
     pub fn hold(&self, minutes: i64) -> &Self {
         let mut ledger = self.remembered();

@@ -70,6 +70,45 @@ fn a_one_shot_that_finishes_after_its_gate_is_no_drift_and_one_that_failed_is() 
 }
 
 #[test]
+fn an_orderly_reboot_ends_with_0_what_has_to_come_back_and_runs_no_one_shot_again() {
+    let running = |sim: &Sim, service: &str| {
+        let seen = sim.host().engine.observe(i64::MAX);
+        seen.containers.iter().any(|one| one.service == service && one.state == State::Running)
+    };
+    let sim = settled();
+    sim.run_by_timer();
+    sim.reboot_in_order();
+    let report = sim.run_by_timer();
+    let plan = report.plan.to_string();
+    assert!(plan.contains("because proxy was found stopped by a restart of the host or its engine"), "{plan}");
+    assert!(report.fault.is_none() && running(&sim, "proxy"), "{report:?}");
+    assert!(!plan.contains("init"), "`init` had ended: {plan}");
+    assert_eq!(sim.run().plan.to_string(), "nothing to do\n");
+
+    // What ended by itself while the host was up stays ended, whether a run saw that at once or a hold kept it from acting.
+    sim.hold(5);
+    sim.run_by_timer();
+    sim.host().engine.by_hand("web", "proxy", Some(State::Exited(0)));
+    sim.run_by_timer();
+    sim.reboot_in_order();
+    assert_eq!(code(&sim.run_by_timer()), "held");
+    sim.host().clock += 5 * 60_000;
+    let plan = sim.run_by_timer().plan.to_string();
+    assert!(plan.contains("app was found") && !plan.contains("proxy was found"), "{plan}");
+
+    // And what a reboot stopped during a hold comes back when the hold ends.
+    sim.host().engine.by_hand("web", "proxy", None);
+    sim.run_by_timer();
+    sim.hold(5);
+    sim.reboot_in_order();
+    assert_eq!(code(&sim.run_by_timer()), "held");
+    assert_eq!(code(&sim.run_by_timer()), "held");
+    sim.host().clock += 5 * 60_000;
+    let plan = sim.run_by_timer().plan.to_string();
+    assert!(plan.contains("proxy was found stopped by a restart"), "{plan}");
+}
+
+#[test]
 fn a_held_stack_is_left_alone_while_the_others_go_on_and_what_was_done_meanwhile_is_kept() {
     let sim = settled();
     let mut transcript =

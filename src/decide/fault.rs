@@ -86,6 +86,7 @@ codes! {
     StackRefused, "stack-refused", Person, 1, "a stack asks for something that is not allowed";
     ImageUnavailable, "image-unavailable", NextRun, 1, "a registry could not be asked, or asked for patience";
     ImageRefused, "image-refused", Person, 1, "a registry does not give an image, or gives something else";
+    ImageDenied, "image-denied", Person, 1, "a registry wants a login for an image, or another one";
     ImageMoved, "image-moved", Person, 1, "a tag that may not move names another image than before";
     SpaceShort, "space-short", NextRun, 1, "an image would not leave enough space on the disk";
     StepFailed, "step-failed", NextRun, 1, "a step of the plan failed";

@@ -45,6 +45,8 @@ pub fn registry_of(image: &str) -> &str {
 pub enum Trouble {
     /// The registry or the way to it; the same question may have another answer soon.
     Passing,
+    /// The registry does not give it to this login, or to nobody without one.
+    Denied,
     /// What the registry answered, and will answer again.
     Lasting,
 }
@@ -73,14 +75,21 @@ const PASSING: [&str; 20] = [
     "unavailable",
 ];
 
+/// Words that it uses when a login is missing, wrong, or has no right.
+const DENIED: [&str; 5] =
+    ["unauthorized", "access denied", "denied:", "authentication required", "no basic auth credentials"];
+
 /// What a failed pull means. Unknown words are taken for an answer: a person should see them.
 pub fn trouble(message: &str) -> Trouble {
     let message = message.to_ascii_lowercase();
     // A hash that is wrong is no accident of the network, whatever else is said beside it.
     let is_forged = ["verification failed", "unexpected digest", "digest did not match", "does not match"];
-    let passing =
-        !is_forged.iter().any(|word| message.contains(word)) && PASSING.iter().any(|word| message.contains(word));
-    if passing { Trouble::Passing } else { Trouble::Lasting }
+    let speaks_of = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    match (speaks_of(&is_forged), speaks_of(&PASSING), speaks_of(&DENIED)) {
+        (false, true, _) => Trouble::Passing,
+        (false, false, true) => Trouble::Denied,
+        _ => Trouble::Lasting,
+    }
 }
 
 /// How long to wait after so many tries that failed; none when it was tried often enough.
@@ -167,8 +176,13 @@ mod tests {
             assert_eq!(trouble(message), Trouble::Passing, "{message}");
         }
         for message in [
-            "manifest unknown: manifest unknown",
             "unauthorized: authentication required",
+            "pull access denied for team/web, repository does not exist or may require 'docker login'",
+        ] {
+            assert_eq!(trouble(message), Trouble::Denied, "{message}");
+        }
+        for message in [
+            "manifest unknown: manifest unknown",
             "filesystem layer verification failed for digest sha256:4290",
             "manifest verification failed for digest sha256:00: unexpected EOF",
             "something that nobody has seen yet",

@@ -132,6 +132,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             | Code::DowngradeRefused
             | Code::ImageUnavailable
             | Code::ImageRefused
+            | Code::ImageDenied
             | Code::ImageMoved
             | Code::SpaceShort => RunEnd::Degraded,
             _ => RunEnd::Faulted,

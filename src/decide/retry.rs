@@ -37,18 +37,87 @@ const HINDRANCES: [&str; 12] = [
     "server is shutting down",
 ];
 
-/// What kind of failure a step ended with.
+/// What kind of failure a step ended with. The list is whole, so that a new code has to say on which side it is.
 pub fn kind(action: &Action, fault: &Fault) -> Kind {
-    let touches_nothing = matches!(action, Action::Pull { .. } | Action::Snapshot | Action::Write { .. });
-    let hindered = matches!(fault.code, Code::EngineAway | Code::StateUnwritable | Code::Stopped);
-    let said = fault.because.iter().chain([&fault.sentence]).any(|words| {
+    match fault.code {
+        // A neighbour of this host: it comes back, or a person mends it, and nothing about the stack has to change.
+        Code::EngineAway
+        | Code::StateUnwritable
+        | Code::SpaceShort
+        | Code::ImageUnavailable
+        | Code::FetchFailed
+        | Code::FetchRefused
+        | Code::ResourceLimit
+        | Code::RepositoryMissing
+        | Code::RepositoryDamaged
+        | Code::HistoryIncomplete
+        | Code::TraefikSilent
+        | Code::StatusUnserved
+        | Code::PushFailed
+        | Code::PushRefused
+        | Code::LockHeld
+        // So is the host itself.
+        | Code::SettingsInvalid
+        | Code::LedgerDamaged
+        | Code::KeyMissing
+        | Code::MemoryUnsafe
+        | Code::PluginMissing
+        // A login is no part of what is remembered, and a registry takes and gives rights.
+        | Code::ImageDenied
+        // Somebody's will is no verdict.
+        | Code::Stopped
+        | Code::Held
+        | Code::Halted
+        | Code::DeployWaiting => Kind::Transient,
+        // What is desired is what is wrong: the same question gets the same answer.
+        Code::GateFailed
+        | Code::ServiceUnhealthy
+        | Code::ImageRefused
+        | Code::ImageMoved
+        | Code::ComposeRefused
+        | Code::PolicyRefused
+        | Code::StackRefused
+        | Code::DowngradeRefused
+        | Code::DeployRefused
+        | Code::RolledBack
+        | Code::RollbackFailed
+        | Code::SpecInvalid
+        | Code::SecretsSealed
+        | Code::SecretsDamaged
+        | Code::TreeRefused
+        | Code::PromotionRefused
+        | Code::UsageInvalid
+        | Code::CommitUnsigned
+        | Code::CommitMalformed
+        | Code::SignerUnknown
+        | Code::SignatureBad
+        | Code::SignatureUnsupported
+        | Code::SignerLimited
+        | Code::SignersMissing
+        | Code::SignersInvalid
+        | Code::AnchorUnknown
+        | Code::HistoryRewound
+        | Code::RevisionNotAccepted
+        | Code::RingUnsigned
+        | Code::RingReplayed
+        | Code::RingEquivocal => Kind::Deterministic,
+        // What Compose or the engine said about a step can be either; a snapshot may be had later.
+        Code::StepFailed | Code::SnapshotMissing => match touches_nothing(action) || speaks_of_a_hindrance(fault) {
+            true => Kind::Transient,
+            false => Kind::Deterministic,
+        },
+    }
+}
+
+fn touches_nothing(action: &Action) -> bool {
+    matches!(action, Action::Pull { .. } | Action::Snapshot | Action::Write { .. })
+}
+
+fn speaks_of_a_hindrance(fault: &Fault) -> bool {
+    fault.because.iter().chain([&fault.sentence]).any(|words| {
         let words = words.to_lowercase();
         HINDRANCES.iter().any(|hindrance| words.contains(hindrance))
-    });
-    match touches_nothing || hindered || said {
-        true => Kind::Transient,
-        false => Kind::Deterministic,
-    }
+    })
 }
 
 /// Whether a person is behind the run: then waits are cut short, but a refusal stands.
@@ -178,6 +247,7 @@ mod tests {
         failed(begun, kind, vec!["why".into()], Left::RolledBack, at(second), Share::default())
     }
 
+    use crate::decide::fault::Mover;
     #[test]
     fn what_the_gate_refuses_is_tried_twice_and_then_only_when_it_changed() {
         let first = fail(None, Kind::Deterministic, 0);
@@ -253,3 +323,27 @@ mod tests {
         assert_eq!(kind(&pull, &Fault::new(Code::StepFailed, "manifest unknown")), Kind::Transient);
     }
 }
+
+    #[test]
+    fn what_a_registry_refuses_is_a_verdict_and_what_keeps_it_from_answering_is_not() {
+        let pull = Action::Pull { image: "a:1".into() };
+        let ended = |code| kind(&pull, &Fault::new(code, "a:1 cannot be pulled").because("unexpected eof"));
+        assert_eq!(ended(Code::ImageRefused), Kind::Deterministic);
+        assert_eq!(ended(Code::ImageMoved), Kind::Deterministic);
+        assert_eq!(ended(Code::ImageDenied), Kind::Transient);
+        assert_eq!(ended(Code::ImageUnavailable), Kind::Transient);
+        assert_eq!(ended(Code::SpaceShort), Kind::Transient);
+    }
+
+    #[test]
+    fn what_the_next_run_may_find_mended_is_no_verdict() {
+        let up = Action::UpWhole;
+        for code in Code::ALL.iter().filter(|code| code.mover() == Mover::NextRun) {
+            // These two say how a service is, and what Compose said.
+            let expected = match code {
+                Code::StepFailed | Code::ServiceUnhealthy => Kind::Deterministic,
+                _ => Kind::Transient,
+            };
+            assert_eq!(kind(&up, &Fault::new(*code, "x")), expected, "{}", code.name());
+        }
+    }

@@ -145,6 +145,7 @@ fn admit(image: &str, packed: u64, free: Option<u64>) -> Result<(), Fault> {
 fn pull_failed(image: &str, registry: &str, logins: &Logins, error: &str) -> Fault {
     let code = match images::trouble(error) {
         Trouble::Passing => Code::ImageUnavailable,
+        Trouble::Denied => Code::ImageDenied,
         Trouble::Lasting => Code::ImageRefused,
     };
     let fault = Fault::new(code, format!("{image} cannot be pulled"))

@@ -80,6 +80,8 @@ pub struct Host {
     pub written: BTreeMap<String, BTreeMap<String, File>>,
     /// Stacks of which the backup can take snapshots.
     pub snapshots: BTreeSet<String>,
+    /// The fault of a pull that the registry refuses.
+    pub pull_fails_as: Code,
     /// What Compose says instead of doing anything.
     pub compose_says: Option<String>,
 }
@@ -130,6 +132,7 @@ impl Sim {
             drift: Vec::new(),
             written: BTreeMap::new(),
             snapshots: BTreeSet::new(),
+            pull_fails_as: Code::StepFailed,
             compose_says: None,
         };
         Self {
@@ -705,8 +708,8 @@ impl World for Sim {
         match (&step.action, desired) {
             (Action::Pull { image }, _) => {
                 self.effect(format!("pull {image}"));
-                let failed =
-                    |why: String| Fault::new(Code::StepFailed, format!("{image} cannot be pulled")).because(why);
+                let code = self.host().pull_fails_as;
+                let failed = |why: String| Fault::new(code, format!("{image} cannot be pulled")).because(why);
                 self.engine()?.engine.pull(image).map_err(failed)
             }
             (Action::Write { .. }, Some(desired)) => self.write_stack(desired),

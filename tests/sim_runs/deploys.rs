@@ -3,6 +3,7 @@
 use crate::fleet::{CANARIES, HOST, SECRETS, SHOP, WEB, fleet, secrets, settled};
 use crate::sim::{Behaviour, Sim, Transcript};
 use crate::world_after::{assert_same, left};
+use moorline::decide::fault::Code;
 use moorline::model::{Action, Left, Report, RunEnd, State, Verdict};
 
 fn code(report: &Report) -> &str {
@@ -167,6 +168,30 @@ fn what_mends_itself_is_tried_again_after_30_seconds_and_longer_and_never_given_
     assert!(images.contains(&"shop:2".to_owned()), "while `web` waits, `shop` goes on");
     sim.host().engine.offer("app:2", Behaviour::Healthy);
     assert_eq!(code(&sim.run()), "", "a person who types `reconcile` does not wait");
+}
+
+#[test]
+fn what_a_registry_refuses_is_asked_for_twice_and_the_other_stacks_go_on() {
+    let sim = settled();
+    sim.edit(WEB, "app:1", "app:2").edit(SHOP, "shop:1", "shop:2").commit();
+    sim.host().engine.refuse("app:2");
+    sim.host().pull_fails_as = Code::ImageRefused;
+    let pulls = |sim: &Sim| sim.asked().iter().filter(|asked| *asked == "pull app:2").count();
+    let mut asked = 0;
+    let codes: Vec<String> = (0..6)
+        .map(|_| {
+            let report = sim.run();
+            asked += pulls(&sim);
+            code(&report).to_owned()
+        })
+        .collect();
+    assert_eq!(codes[0], "image-refused");
+    assert_eq!((asked, codes.last().map(String::as_str)), (2, Some("deploy-refused")), "{codes:?}");
+    assert_eq!(sim.remembered().failures["web"].left, Left::Untouched);
+    assert!(sim.host().engine.containers.iter().any(|container| container.image == "shop:2"));
+    sim.host().engine.offer("app:2", Behaviour::Healthy);
+    sim.retry();
+    assert_eq!(code(&sim.run()), "");
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! kill -9 at any instant of a real deploy on a real engine: the agent at every step and at system calls, the Compose
-//! plugin while it works. The next runs end with what is desired or with what worked, and nobody has to move.
+//! kill -9 at any instant of a real deploy on a real engine: the agent at every step and between, the Compose plugin while
+//! it works. The next run ends with what is desired or with what worked, the one after it has nothing to do, and nobody
+//! has to move.
 //!
-//! `MOORLINE_KILLS=200` is the full sweep; without it, a few kills are spread over the whole deploy.
+//! Where to kill is read off a run that nobody disturbs: the system calls that it makes, in their order. Only a kill that
+//! ended the process counts.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -11,279 +13,255 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::sync::Mutex;
 
-use serde_json::Value as Json;
-use support::{Image, Lab, Run as _, search_for_canary};
+use support::strace::{Moment, moments, spread, was_killed};
+use support::{Change, Lane, Lanes};
 
-const STACK: &str = "\
-services:
-  web:
-    image: lab/web:IMAGE
-    environment: { MESSAGE: 'IMAGE' }
-    secrets: [token]
-    volumes: ['data:/data', './conf:/conf:ro']
-    depends_on: { db: { condition: service_healthy } }
-    stop_grace_period: 1s
-  db: { image: 'lab/db:1', environment: { A: 'IMAGE' }, stop_grace_period: 1s }
-volumes: { data: {} }
-secrets:
-  token: { environment: TOKEN }
-x-moorline: { deploy: { health_timeout: 20s } }
-";
-
-const CANARY: &str = "canary-sweep-4f1b";
-
-/// How many kills the sweep makes in all.
-fn kills() -> usize {
-    std::env::var("MOORLINE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(8)
-}
-
-struct Sweep {
-    lab: Lab,
-    /// The revision that the host's stack runs by turns, so that each kill has a deploy to interrupt.
-    turn: u32,
-    foreign: String,
-    violations: Vec<String>,
-    kills: usize,
-}
-
-impl Sweep {
-    fn new() -> Self {
-        let mut lab = Lab::new();
-        lab.engine.image("lab/web:2", &Image::web());
-        lab.engine.image("lab/web:broken", &Image::exits(3));
-        lab.host_yaml("[web]");
-        lab.secrets(&format!("web:\n  TOKEN: {CANARY}\n"));
-        lab.fleet.write("stacks/web/compose.yaml", STACK.replace("IMAGE", "1")).write("stacks/web/conf", "1\n");
-        lab.deploy("first");
-        lab.exec("web", "web", &["touch", "/data/kept"]);
-        let foreign =
-            lab.engine.docker(&["run", "-d", "--restart", "always", "--name", "foreign", "lab/db:1"]).succeeds();
-        Self { lab, turn: 1, foreign: foreign.trim().to_owned(), violations: Vec::new(), kills: 0 }
-    }
-
-    /// Commits the other of two versions, or a broken one, and fetches it.
-    fn next(&mut self, broken: bool) {
-        self.turn = 3 - self.turn;
-        let image = if broken { "broken".to_owned() } else { self.turn.to_string() };
-        let stack =
-            STACK.replace("lab/web:IMAGE", &format!("lab/web:{image}")).replace("IMAGE", &self.turn.to_string());
-        self.lab.fleet.write("stacks/web/compose.yaml", stack).write("stacks/web/conf", format!("{}\n", self.turn));
-        self.lab.publish("turn");
-        self.lab.host.moorline(&["courier", "--once"]).succeeds();
-    }
-
-    /// Up to four runs, until one has nothing left to do; then everything must be as it was or as it should be.
-    fn recovers(&mut self, how: &str) {
-        self.kills += 1;
-        let mut broken = Vec::new();
-        let anchor = self.lab.host.status()["anchor"]["revision"].clone();
-        let mut last = Json::Null;
-        let mut quiet = false;
-        for _ in 0..4 {
-            let ran = self.lab.host.moorline(&["retry"]);
-            let ran = if ran.code == Some(2) { self.lab.host.moorline(&["reconcile"]) } else { ran };
-            last = self.lab.host.status()["last_run"].clone();
-            if ran.code == Some(0) && last["outcomes"].as_array().is_some_and(Vec::is_empty) {
-                quiet = true;
-                break;
-            }
-        }
-        if !quiet {
-            broken.push(format!("I4: not converged: {}", last["summary"]));
-        }
-        self.inspect(&anchor, &mut broken);
-        self.violations.extend(broken.into_iter().map(|what| format!("{how}: {what}")));
-    }
-
-    /// What must hold after every kill (TRUST.md, 3.2).
-    fn inspect(&self, anchor: &Json, broken: &mut Vec<String>) {
-        let lab = &self.lab;
-        let mut must = |holds: bool, what: &str| {
-            if !holds {
-                broken.push(what.to_owned());
-            }
-        };
-        let status = lab.host.status();
-        // The anchor after the runs is the tip, which the anchor before led to.
-        must(
-            status["anchor"]["revision"] == status["last_run"]["tip"] || &status["anchor"]["revision"] == anchor,
-            "I1: the anchor",
-        );
-        let names = lab.engine.docker(&["ps", "-a", "--format", "{{.Names}} {{.State}}"]).succeeds();
-        let named: BTreeMap<&str, &str> = names.lines().filter_map(|line| line.split_once(' ')).collect();
-        let expected = BTreeMap::from([("foreign", "running"), ("web-db-1", "running"), ("web-web-1", "running")]);
-        must(named == expected, &format!("I4: containers: {names}"));
-        let directory = lab.host.stack("web");
-        let compose = fs::read_to_string(directory.join("compose.yaml")).unwrap_or_default();
-        let conf = fs::read_to_string(directory.join("conf")).unwrap_or_default();
-        must(compose.contains(&format!("MESSAGE: '{}'", conf.trim())), "I5: files of two revisions");
-        let unfinished = fs::read_dir(&directory).into_iter().flatten().flatten();
-        let left: Vec<_> =
-            unfinished.filter(|entry| entry.file_name().to_string_lossy().contains("moorline-new")).collect();
-        must(left.is_empty(), &format!("I5: left over: {left:?}"));
-        must(lab.exec("web", "web", &["ls", "/data"]) == "kept", "I6: the volume");
-        must(lab.exec("web", "web", &["cat", "/www/message"]) == conf.trim(), "I2: what runs is not what was written");
-        must(lab.exec("web", "web", &["cat", "/run/secrets/token"]) == CANARY, "I4: the secret");
-        let hits = search_for_canary(&[lab.host.state()], &[CANARY]);
-        must(hits.is_empty(), &format!("I7: {hits:?}"));
-        must(!lab.host.state().join("journal.json").exists(), "the journal is not empty");
-        must(lab.engine.inspect("foreign")["Id"] == self.foreign.as_str(), "a foreign container");
-        let id = |service: &str| lab.containers("web").get(service).cloned();
-        let before = (id("web"), id("db"));
-        let again = lab.host.moorline(&["reconcile"]);
-        must(again.stdout.contains("nothing to do") && (id("web"), id("db")) == before, "a second run does something");
-    }
-
-    /// Every system call of these that a whole deploy makes: its name, and the how-manieth of its name it is. strace
-    /// counts each name by itself.
-    fn calls(&mut self, calls: &str) -> Vec<(String, usize)> {
-        self.next(false);
-        let log = self.lab.engine.scratch().join("sweep.log");
-        self.traced(&["-c", "-e", &format!("trace={calls}")], &log).run().succeeds();
-        let counted = fs::read_to_string(&log).unwrap();
-        // `% time  seconds  usecs/call  calls  errors  syscall`
-        let mut all = Vec::new();
-        for line in counted.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let (Some(name), Some(Ok(count))) = (words.last(), words.get(3).map(|count| count.parse::<usize>())) else {
-                continue;
-            };
-            if *name != "total" {
-                all.extend((1..=count).map(|number| ((*name).to_owned(), number)));
-            }
-        }
-        all
-    }
-
-    fn traced(&self, options: &[&str], log: &std::path::Path) -> Command {
-        let moorline = self.lab.host.command(&["reconcile"]);
-        let mut strace = self.lab.engine.scratch().command("strace");
-        strace.args(options).arg("-o").arg(log).arg(moorline.get_program()).args(moorline.get_args());
-        strace
-    }
-
-    #[track_caller]
-    fn is_clean(&self) {
-        println!("{} kills, {} violations of I1-I9", self.kills, self.violations.len());
-        assert!(self.violations.is_empty(), "{:#?}", self.violations);
-    }
-}
+/// How many hosts are deployed to at a time.
+const LANES: usize = 4;
 
 /// What the agent does that others can see: files, names, children, sockets.
-const CALLS: &str =
-    "openat,write,rename,renameat,renameat2,fsync,unlink,unlinkat,sendto,writev,connect,clone3,vfork,symlinkat";
+const AGENT: &str = "trace=openat,write,rename,renameat,renameat2,fsync,unlink,unlinkat,sendto,writev,connect,clone3,vfork,symlinkat,mkdir,fchmod";
 
-#[test]
-fn the_agent_can_be_killed_at_system_calls_of_a_deploy() {
-    let mut sweep = Sweep::new();
-    let calls = sweep.calls(CALLS);
-    let kills = kills().min(calls.len());
-    println!("a deploy makes {} system calls of these kinds", calls.len());
-    for number in 0..kills {
-        let (name, at) = &calls[(calls.len() * (2 * number + 1)) / (2 * kills)];
-        sweep.next(false);
-        let log = sweep.lab.engine.scratch().join("sweep.log");
-        let inject = format!("inject={name}:signal=KILL:when={at}");
-        let ran = sweep.traced(&["-e", &format!("trace={name}"), "-e", &inject], &log).run();
-        println!("agent killed at {name} {at}: {:?}", ran.code);
-        sweep.recovers(&format!("agent killed at {name} {at}"));
-    }
-    sweep.is_clean();
+/// What the plugin does that others can see.
+const PLUGIN: &str = "trace=openat,write,read,connect,socket,epoll_ctl";
+
+/// Which call of the plugin in a run, and when in it. The agent has no such number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kill {
+    change: Change,
+    child: Option<usize>,
+    moment: Moment,
 }
 
-#[test]
-fn the_agent_can_be_killed_at_every_step_also_on_the_way_back() {
-    let mut sweep = Sweep::new();
-    // The journal is renamed into its place before every step: each of these is a step's beginning.
-    let steps = if kills() < 200 { vec![2, 5, 8] } else { (1..=12).collect() };
-    for broken in [false, true] {
-        for step in &steps {
-            sweep.next(broken);
-            let mut killed = sweep.lab.host.command(&["reconcile"]);
-            let mut child = killed.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-            let journal = sweep.lab.host.state().join("journal.json");
-            let mut seen = std::collections::BTreeSet::new();
-            while seen.len() < *step && child.try_wait().unwrap().is_none() {
-                seen.extend(fs::read(&journal).ok().filter(|text| !text.is_empty()));
-            }
-            child.kill().ok();
-            child.wait().unwrap();
-            if broken {
-                // The way back must come to its end by itself; then the commit is mended.
-                for _ in 0..3 {
-                    let ran = sweep.lab.host.moorline(&["reconcile"]);
-                    println!("after step {step}: {:?}", ran.stderr.lines().next());
-                }
-                sweep.turn = 3 - sweep.turn;
-                sweep.next(false);
-            }
-            sweep.recovers(&format!("agent killed at step {step}, broken: {broken}"));
+impl std::fmt::Display for Kill {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.child {
+            None => write!(f, "{:?}: agent at {}", self.change, self.moment),
+            Some(child) => write!(f, "{:?}: child {child} at {}", self.change, self.moment),
         }
     }
-    sweep.is_clean();
 }
 
-#[test]
-fn the_plugin_can_be_killed_while_it_replaces_containers() {
-    let mut sweep = Sweep::new();
-    // In its place stands one that is killed at its n-th word to the engine, once.
-    let real = sweep.lab.engine.plugin();
-    let marker = sweep.lab.engine.scratch().join("kill-at");
-    let wrapper = sweep.lab.engine.scratch().write(
-        "compose-wrapper",
-        format!(
-            "#!/bin/sh\nif [ -e {marker} ] && [ \"$5\" = up ]; then at=$(cat {marker}); rm -f {marker}; exec {strace} -f -qq -o \
-             /dev/null -e trace=write -e inject=write:signal=KILL:when=$at {real} \"$@\"; fi\nexec {real} \"$@\"\n",
-            marker = marker.display(),
-            strace = "/usr/bin/strace",
-            real = real.display(),
-        ),
+/// Where a lane's plugin finds what is to happen to it.
+fn orders(lane: &Lane<'_>) -> PathBuf {
+    lane.log("orders")
+}
+
+/// Puts in the plugin's place one that does what its orders say: `trace`, or `kill CHILD CALL NTH`, where the calls of the
+/// plugin are counted from 1 in each run.
+fn give_orders_to_plugin(lane: &Lane<'_>) {
+    let real = support::tools::tool("docker-compose");
+    let strace = support::tools::tool("strace");
+    let orders = orders(lane);
+    let wrapper = lane.log("plugin");
+    let script = format!(
+        "#!/bin/sh\n[ -e {orders} ] || exec {real} \"$@\"\nread what child call nth <{orders}\n\
+         number=$(($(cat {orders}.count) + 1)); echo $number >{orders}.count\n\
+         case $what in\n\
+         trace) exec {strace} -f -qq -e '{PLUGIN}' -o {orders}.$number {real} \"$@\" ;;\n\
+         esac\n\
+         [ $number = $child ] || exec {real} \"$@\"\n\
+         exec {strace} -f -o {orders}.log -e trace=$call -e inject=$call:signal=KILL:when=$nth {real} \"$@\"\n",
+        orders = orders.display(),
+        real = real.display(),
+        strace = strace.display(),
     );
+    fs::write(&wrapper, script).unwrap();
     fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
-    let settings = sweep.lab.host.etc().join("agent.toml");
+    let settings = lane.host.etc().join("agent.toml");
     let text = fs::read_to_string(&settings).unwrap();
     fs::write(&settings, text.replace(&real.display().to_string(), &wrapper.display().to_string())).unwrap();
     // Another file of the plugin is another plugin; that is settled first.
-    sweep.lab.host.moorline(&["reconcile"]).succeeds();
-    let kills = kills();
-    for number in 0..kills {
-        sweep.next(false);
-        // strace counts for each thread; past the end of a call nothing is killed, and that is seen.
-        let at = 1 + 12 * number / kills;
-        fs::write(&marker, at.to_string()).unwrap();
-        let ran = sweep.lab.host.moorline(&["reconcile"]);
-        println!("plugin killed at write {at}: run ended with {:?}", ran.code);
-        sweep.recovers(&format!("plugin killed at write {at}"));
+    lane.host.moorline(&["reconcile"]).succeeds();
+}
+
+fn order(lane: &Lane<'_>, what: &str) {
+    let orders = orders(lane);
+    fs::write(orders.with_added_extension("count"), "0").unwrap();
+    fs::remove_file(orders.with_added_extension("log")).ok();
+    fs::write(orders, what).unwrap();
+}
+
+/// The kills of the agent in one kind of deploy, which `lane` makes undisturbed.
+fn of_the_agent(lane: &mut Lane<'_>, change: Change, count: usize) -> Vec<Kill> {
+    let before = lane.prepare(change);
+    let log = lane.log("trace");
+    let ran = lane.traced(&["-s", "200", "-e", AGENT], &log);
+    assert!(ran.is_success() || change == Change::Broken, "{ran}");
+    assert_eq!(lane.recovers(&before), Vec::<String>::new(), "undisturbed: {ran}");
+    let all = moments(&log, false, "journal.json");
+    println!(
+        "{change:?}: the agent makes {} calls, {} at a step's beginning or end",
+        all.len(),
+        all.iter().filter(|(_, at)| *at).count()
+    );
+    spread(&all, count).into_iter().map(|moment| Kill { change, child: None, moment }).collect()
+}
+
+/// The kills of the plugin in one kind of deploy. It is called several times; what replaces containers gets most.
+fn of_the_plugin(lane: &mut Lane<'_>, change: Change, count: usize) -> Vec<Kill> {
+    let before = lane.prepare(change);
+    order(lane, "trace");
+    let ran = lane.host.moorline(&["reconcile"]);
+    fs::remove_file(orders(lane)).unwrap();
+    assert!(ran.is_success() || change == Change::Broken, "{ran}");
+    assert_eq!(lane.recovers(&before), Vec::<String>::new(), "undisturbed: {ran}");
+    let calls = fs::read_to_string(orders(lane).with_added_extension("count")).unwrap().trim().parse().unwrap();
+    let all: Vec<(usize, Vec<(Moment, bool)>)> = (1..=calls)
+        .map(|child| (child, moments(&orders(lane).with_added_extension(child.to_string()), true, "")))
+        .collect();
+    let lengths: Vec<usize> = all.iter().map(|(_, moments)| moments.len()).collect();
+    println!("{change:?}: the plugin is called {calls} times and makes {lengths:?} calls");
+    let whole: usize = lengths.iter().sum();
+    let mut chosen = Vec::new();
+    for (child, moments) in all {
+        let share = (count * moments.len()).div_ceil(whole);
+        let of_child = spread(&moments, share).into_iter();
+        chosen.extend(of_child.map(|moment| Kill { change, child: Some(child), moment }));
     }
-    sweep.is_clean();
+    chosen
+}
+
+/// Kills the process there; whether it was killed.
+fn happens(kill: &Kill, lane: &Lane<'_>) -> bool {
+    match kill.child {
+        None => {
+            let log = lane.log("kill");
+            let options = kill.moment.kill();
+            let ran = lane.traced(&options.each_ref().map(String::as_str), &log);
+            was_killed(&log) && ran.code.is_none()
+        }
+        Some(child) => {
+            order(lane, &format!("kill {child} {} {}", kill.moment.call, kill.moment.nth));
+            let ran = lane.host.moorline(&["reconcile"]);
+            fs::remove_file(orders(lane)).unwrap();
+            let killed = was_killed(&orders(lane).with_added_extension("log"));
+            if killed {
+                assert!(ran.code.is_some(), "the agent lives: {ran}");
+            }
+            killed
+        }
+    }
+}
+
+/// Carries out every kill on one of the lanes, and looks at what is left. A run makes a few calls more or less than the
+/// one before; a kill that comes too late is made earlier instead.
+fn sweep(lanes: &mut [Lane<'_>], kills: Vec<Kill>) {
+    let wanted = kills.len();
+    let used: Mutex<BTreeSet<Kill>> = Mutex::new(kills.iter().cloned().collect());
+    let queue = Mutex::new(VecDeque::from(kills));
+    let violations = Mutex::new(Vec::new());
+    let count = Mutex::new(0_usize);
+    std::thread::scope(|scope| {
+        for lane in lanes {
+            scope.spawn(|| {
+                let lane = lane;
+                loop {
+                    let Some(kill) = queue.lock().unwrap().pop_front() else { return };
+                    let before = lane.prepare(kill.change);
+                    let hit = happens(&kill, lane);
+                    let (left, broken) = (lane.in_flight_words(), lane.right_after(&before));
+                    let broken = [broken, lane.recovers(&before)].concat();
+                    println!("{kill}: {}, {left}", if hit { "killed" } else { "too late" });
+                    violations.lock().unwrap().extend(broken.into_iter().map(|what| format!("{kill}: {what}")));
+                    if hit {
+                        *count.lock().unwrap() += 1;
+                    } else {
+                        let mut used = used.lock().unwrap();
+                        let earlier = (1..kill.moment.nth)
+                            .rev()
+                            .map(|nth| Kill { moment: Moment { nth, ..kill.moment.clone() }, ..kill.clone() });
+                        let earlier =
+                            earlier.into_iter().find(|kill| !used.contains(kill)).expect("a call that happens");
+                        used.insert(earlier.clone());
+                        queue.lock().unwrap().push_back(earlier);
+                    }
+                }
+            });
+        }
+    });
+    let (count, violations) = (count.into_inner().unwrap(), violations.into_inner().unwrap());
+    println!("{count} kills, {} violations of I1-I9", violations.len());
+    assert!(violations.is_empty(), "{violations:#?}");
+    assert_eq!(count, wanted, "every kill must have hit");
+}
+
+/// So many kills of each kind of deploy, by turns.
+fn kills(
+    lanes: &mut [Lane<'_>],
+    counts: &[(Change, usize)],
+    of: impl Fn(&mut Lane<'_>, Change, usize) -> Vec<Kill> + Sync,
+) -> Vec<Kill> {
+    // Each kind is looked at on a lane of its own.
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for (lane, (change, count)) in lanes.iter_mut().zip(counts) {
+            let (found, of) = (&found, &of);
+            scope.spawn(move || found.lock().unwrap().extend(of(lane, *change, *count)));
+        }
+    });
+    found.into_inner().unwrap()
+}
+
+fn sweeps(counts: &[(Change, usize)], plugin: bool) {
+    let shared = Lanes::new();
+    let mut lanes: Vec<Lane<'_>> = std::thread::scope(|scope| {
+        let lane = |number| {
+            scope.spawn({
+                let shared = &shared;
+                move || shared.lane(number)
+            })
+        };
+        let began: Vec<_> = (0..LANES).map(lane).collect();
+        began.into_iter().map(|lane| lane.join().unwrap()).collect()
+    });
+    let kills = match plugin {
+        true => {
+            lanes.iter().for_each(give_orders_to_plugin);
+            kills(&mut lanes, counts, of_the_plugin)
+        }
+        false => kills(&mut lanes, counts, of_the_agent),
+    };
+    sweep(&mut lanes, kills);
 }
 
 #[test]
-fn the_engine_can_be_killed_in_the_middle_of_a_deploy() {
-    let mut sweep = Sweep::new();
-    for verb in ["up", "gate"] {
-        sweep.next(false);
-        let mut reconcile = sweep.lab.host.command(&["reconcile"]);
-        let mut child = reconcile.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let journal = sweep.lab.host.state().join("journal.json");
-        let step = format!("\"action\":\"{verb}\"");
-        while child.try_wait().unwrap().is_none() && !fs::read_to_string(&journal).unwrap_or_default().contains(&step) {
-        }
-        sweep.lab.engine.kill();
-        let ended = child.wait().unwrap();
-        assert_ne!(ended.code(), Some(0), "the engine was away during {verb}");
-        let report = sweep.lab.host.status()["last_run"].clone();
-        assert!(report["rollbacks"].is_null(), "an engine that is away says nothing about the stack: {report:#}");
-        sweep.lab.engine.resume();
-        support::until("the foreign container is back", || {
-            (sweep.lab.engine.inspect("foreign")["State"]["Running"] == true).then_some(())
-        });
-        sweep.recovers(&format!("engine killed during {verb}"));
-    }
-    sweep.is_clean();
+fn the_agent_can_be_killed_while_it_deploys_another_version() {
+    sweeps(&[(Change::Version, 60)], false);
+}
+
+#[test]
+fn the_agent_can_be_killed_while_it_changes_secrets_and_services() {
+    sweeps(&[(Change::Secret, 30), (Change::Service, 30)], false);
+}
+
+#[test]
+fn the_agent_can_be_killed_in_its_first_deploy_and_while_it_repairs() {
+    sweeps(&[(Change::First, 30), (Change::Drift, 30)], false);
+}
+
+#[test]
+fn the_agent_can_be_killed_while_it_goes_back_to_what_worked() {
+    sweeps(&[(Change::Broken, 50)], false);
+}
+
+#[test]
+fn the_plugin_can_be_killed_while_it_deploys() {
+    sweeps(&[(Change::Version, 20), (Change::First, 15), (Change::Service, 10)], true);
+}
+
+#[test]
+fn the_plugin_can_be_killed_while_it_repairs() {
+    sweeps(&[(Change::Drift, 10), (Change::Secret, 10)], true);
+}
+
+#[test]
+fn the_plugin_can_be_killed_on_the_way_back() {
+    sweeps(&[(Change::Broken, 20)], true);
 }

@@ -160,15 +160,23 @@ impl Engine {
 
     /// Asks the engine itself, without a client.
     pub fn is_answering(&self) -> bool {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = UnixStream::connect(&self.socket)?;
-            stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-            stream.write_all(b"GET /_ping HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        ask().is_ok_and(|answer| answer.contains(" 200 "))
+        self.get("/_ping", Duration::from_secs(2)).is_ok_and(|answer| answer.contains(" 200 "))
+    }
+
+    /// The JSON at a path of the Engine API; nothing if there is none.
+    pub fn ask(&self, path: &str) -> Option<serde_json::Value> {
+        let answer = self.get(path, Duration::from_secs(30)).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.lines().next()?.contains(" 200 ").then(|| serde_json::from_str(body).ok()).flatten()
+    }
+
+    fn get(&self, path: &str, patience: Duration) -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// The value of `DOCKER_HOST`.

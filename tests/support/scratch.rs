@@ -196,7 +196,8 @@ fn remove_shim_sockets(path: &Path) {
     }
 }
 
-fn unmount_below(path: &Path) {
+/// Takes away everything that is mounted below a path.
+pub fn unmount_below(path: &Path) {
     let Ok(table) = std::fs::read_to_string("/proc/self/mountinfo") else {
         return;
     };

@@ -1,5 +1,7 @@
 //! `moorline retry`: forgets what failed, and tries it now.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::{Host, block_on};
@@ -24,16 +26,16 @@ pub fn retry(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     // The run that is going on keeps its own memory of failures: so it is not forgotten under its feet.
     let _lock = world.lock_run("retry")?;
     let mut ledger = world.ledger()?;
-    let stacks: Vec<String> = match &arguments.stack {
-        Some(stack) => ledger.failures.contains_key(stack).then(|| stack.clone()).into_iter().collect(),
-        None => ledger.failures.keys().cloned().collect(),
-    };
+    let failed: BTreeSet<String> = ledger.failures.keys().chain(ledger.repairs.keys()).cloned().collect();
+    let is_meant = |stack: &String| arguments.stack.as_ref().is_none_or(|named| named == stack);
+    let stacks: Vec<String> = failed.into_iter().filter(is_meant).collect();
     if stacks.is_empty() {
         let what = arguments.stack.as_deref().unwrap_or("no stack");
         let sentence = format!("{what} has not failed, so there is nothing to try again");
         return Err(Fault::new(Code::UsageInvalid, sentence).at("nothing was changed").hint("moorline status"));
     }
     ledger.failures.retain(|stack, _| !stacks.contains(stack));
+    ledger.repairs.retain(|stack, _| !stacks.contains(stack));
     world.persist(&ledger)?;
     world.say(Event::RetryOrdered { owner: person::who_types(), stacks });
     let report = block_on(async {

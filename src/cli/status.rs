@@ -79,6 +79,7 @@ fn as_json(
         "hold": ledger.hold,
         "stack_holds": ledger.stack_holds,
         "failures": ledger.failures,
+        "repairs": ledger.repairs,
         "stacks": stacks,
         "services": services,
         "engine": engine.map(Fault::record),
@@ -128,6 +129,12 @@ fn as_text(
     for (stack, failure) in &ledger.failures {
         text.push_str(&failed(stack, failure, ledger, now));
     }
+    for (stack, repair) in &ledger.repairs {
+        let good = ledger.applied.get(stack).map_or("nothing", |applied| applied.revision.short());
+        let (why, since) = (repair.because.join(": "), show::ago(repair.at, now));
+        let again = tried_again(stack, repair, now);
+        text.push_str(&format!("repair    {stack} at {good}, {since}: {why}\n          {again}\n"));
+    }
     match running {
         Some(holder) => text.push_str(&format!("agent     runs as pid {} since {:.0}\n", holder.pid, holder.since)),
         None => text.push_str("agent     does not run (`systemctl start moorline`)\n"),
@@ -153,12 +160,16 @@ fn failed(stack: &str, failure: &Failure, ledger: &Ledger, now: jiff::Timestamp)
         Left::AsIs => "left as it is".to_owned(),
         Left::Stuck => format!("could not be rolled back to {good}, left as it is"),
     };
-    let again = match failure.next {
-        Some(next) if next > now => format!("tried again at {next:.0}"),
-        Some(_) => "tried again by the next run".to_owned(),
-        None => format!("not tried again: `moorline retry {stack}`"),
-    };
+    let again = tried_again(stack, failure, now);
     let from = failure.revision.as_ref().map_or("what is desired", |revision| revision.short());
     let why = failure.because.join(": ");
     format!("failed    {stack} at {from}, {}: {why}\n          {left}; {again}\n", show::ago(failure.at, now))
+}
+
+fn tried_again(stack: &str, failure: &Failure, now: jiff::Timestamp) -> String {
+    match failure.next {
+        Some(next) if next > now => format!("tried again at {next:.0}"),
+        Some(_) => "tried again by the next run".to_owned(),
+        None => format!("not tried again: `moorline retry {stack}`"),
+    }
 }

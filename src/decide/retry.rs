@@ -200,7 +200,7 @@ pub fn not_counted(begun: Failure) -> Option<Failure> {
 
 /// The next moment at which something that is waited for may be tried, or a hold ends.
 pub fn next_moment(ledger: &Ledger, now: Timestamp) -> Option<Timestamp> {
-    let retries = ledger.failures.values().filter_map(|failure| failure.next);
+    let retries = ledger.failures.values().chain(ledger.repairs.values()).filter_map(|failure| failure.next);
     let holds = ledger.hold.iter().chain(ledger.stack_holds.values()).map(|hold: &Hold| hold.until);
     retries.chain(holds).filter(|moment| *moment > now).min()
 }
@@ -234,9 +234,20 @@ pub fn fault(stack: &str, failure: &Failure, course: Course, good: Option<&Revis
     failure.because.iter().skip(1).cloned().fold(fault, Fault::because)
 }
 
+/// The same when the last good version is not as it should be either, and putting it right failed: nothing is done until
+/// the repair is tried again.
+pub fn with_repair(mut fault: Fault, good: &Revision, repair: &Failure) -> Fault {
+    let why = repair.because.first().map(|why| format!(": {why}")).unwrap_or_default();
+    let when = repair.next.map(|next| format!(", and is tried again at {next:.0}")).unwrap_or_default();
+    fault.sentence =
+        format!("{}; what runs of {} was to be put right, which failed{when}{why}", fault.sentence, good.short());
+    fault
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::fault::Mover;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + second).unwrap()
@@ -247,7 +258,6 @@ mod tests {
         failed(begun, kind, vec!["why".into()], Left::RolledBack, at(second), Share::default())
     }
 
-    use crate::decide::fault::Mover;
     #[test]
     fn what_the_gate_refuses_is_tried_twice_and_then_only_when_it_changed() {
         let first = fail(None, Kind::Deterministic, 0);
@@ -322,7 +332,6 @@ mod tests {
         let pull = Action::Pull { image: "a:1".into() };
         assert_eq!(kind(&pull, &Fault::new(Code::StepFailed, "manifest unknown")), Kind::Transient);
     }
-}
 
     #[test]
     fn what_a_registry_refuses_is_a_verdict_and_what_keeps_it_from_answering_is_not() {
@@ -347,3 +356,4 @@ mod tests {
             assert_eq!(kind(&up, &Fault::new(*code, "x")), expected, "{}", code.name());
         }
     }
+}

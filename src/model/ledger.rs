@@ -56,6 +56,9 @@ pub struct Ledger {
     /// Deploys that failed, by stack.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, Failure>,
+    /// Last good versions that are kept instead of what failed and could not be put right, by stack.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub repairs: BTreeMap<String, Failure>,
     /// A person's order to look but not to touch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,

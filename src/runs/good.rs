@@ -32,6 +32,7 @@ pub async fn note_applied(
             ledger.attempted.remove(stack);
             ledger.begun.remove(stack);
             ledger.failures.remove(stack);
+            ledger.repairs.remove(stack);
         }
         Some(desired) => {
             let Some(revision) = prepared.revision_of(stack) else { return Ok(()) };
@@ -47,6 +48,7 @@ pub async fn note_applied(
                     ledger.failures.remove(stack);
                 }
             }
+            ledger.repairs.remove(stack);
             note(world, desired, revision, &prepared.plugin.version, ledger).await?;
         }
     }

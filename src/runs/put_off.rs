@@ -63,13 +63,24 @@ pub fn put_off(
                 None
             }),
         };
-        draft.put_off.push(retry::fault(&stack.name, failure, course, good.as_ref().map(|good| &good.revision)));
+        let fault = retry::fault(&stack.name, failure, course, good.as_ref().map(|good| &good.revision));
+        let repair = ledger.repairs.get(&stack.name);
         match good {
+            Some(good) if retry::course(repair, &good.desired.digest, world.now(), patience) != Course::Try => {
+                let waits =
+                    repair.iter().fold(fault, |fault, repair| retry::with_repair(fault, &good.revision, repair));
+                draft.put_off.push(waits);
+                put_off.alone.insert(stack.name.clone());
+            }
             Some(good) => {
+                draft.put_off.push(fault);
                 *stack = good.desired;
                 put_off.kept.insert(stack.name.clone(), good.revision);
             }
-            None => _ = put_off.alone.insert(stack.name.clone()),
+            None => {
+                draft.put_off.push(fault);
+                put_off.alone.insert(stack.name.clone());
+            }
         }
     }
     Ok(put_off)

@@ -98,13 +98,23 @@ async fn forget_secrets(world: &impl World, prepared: &Prepared, draft: &Draft) 
     Ok(())
 }
 
+/// A last good version that is kept and asked for no step is as it should be, whatever its last repair said.
+fn forget_mended(prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) {
+    let is_acted_on = |stack: &String| draft.plan.steps.iter().any(|step| step.stack == *stack);
+    let is_waited_for = |stack: &String| prepared.put_off.alone.contains(stack);
+    ledger.repairs.retain(|stack, _| is_acted_on(stack) || is_waited_for(stack));
+}
+
 /// If everything is as desired now, notes what that was based on, so that the next run needs only one look.
 fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) -> Result<(), Fault> {
     good::keep_all(world, prepared, ledger)?;
     let converged = is_converged(draft);
     let before = ledger.clone();
     ledger.seen = seen::look(&ledger.seen, &ledger.applied, &draft.observed);
+    forget_mended(prepared, ledger, draft);
     if converged {
+        // What works is nothing to remember as failed, also if it came back by itself.
+        ledger.failures.clear();
         // What differs from the last look and asked for no step is the engine's own doing, such as a restart.
         for (stack, applied) in &mut ledger.applied {
             applied.snapshot = draft.observed.snapshot(stack);

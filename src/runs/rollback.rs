@@ -124,19 +124,22 @@ fn remember(
     draft: &mut Draft,
 ) {
     let now = world.now();
-    // A last good version that is kept and fails is not what was tried.
-    if kept {
-        return;
-    }
     let stack = &desired.name;
+    let because = std::iter::once(failed.sentence.clone()).chain(failed.because.iter().cloned()).collect();
+    let share = Share::of(&world.settings().host, &format!("retry {stack}"));
+    if kept {
+        // A last good version that is kept and fails is not what was tried: its repair has a memory of its own.
+        let begun = retry::begin(ledger.repairs.get(stack), &desired.digest, draft.revision.as_ref(), now);
+        let failure = retry::failed(begun, Kind::Transient, because, left, now, share);
+        ledger.repairs.insert(stack.clone(), failure);
+        return save(world, ledger, draft);
+    }
     let known = ledger.failures.get(stack).filter(|failure| failure.digest == desired.digest).cloned();
     let begun = match known {
         Some(begun) if draft.begun.contains(stack) => begun,
         // Pulls, snapshots and repairs count no attempt when they begin.
         known => retry::begin(known.as_ref(), &desired.digest, draft.revision.as_ref(), now),
     };
-    let because = std::iter::once(failed.sentence.clone()).chain(failed.because.iter().cloned()).collect();
-    let share = Share::of(&world.settings().host, &format!("retry {stack}"));
     let mut failure = retry::failed(begun, kind, because, left, now, share);
     if left == Left::AsIs && kind == Kind::Deterministic && ledger.applied.contains_key(stack) {
         // One way only: a second attempt would be on data that the first has changed.
@@ -166,6 +169,7 @@ async fn back(
                 rollback.serving_after_ms = Some(took);
             }
             set_left(ledger, &stack, Left::RolledBack);
+            ledger.repairs.remove(&stack);
             let fault = rollback::rolled_back(&stack, &to, failed);
             let (run, named) = (draft.run.clone(), Box::new(fault.clone()));
             world.say(Event::StackRolledBack { run, stack, fault: named, elapsed_ms: took });

@@ -227,6 +227,12 @@ impl Engine {
         }
     }
 
+    /// The program of a container does something else from now on.
+    pub fn break_down(&mut self, project: &str, name: &str, behaviour: Behaviour) {
+        let of = |container: &&mut Instance| container.is_of(project, name);
+        self.containers.iter_mut().filter(of).for_each(|container| container.behaviour = behaviour);
+    }
+
     /// The host was shut down in order and switched on: every program was asked to end, and did with 0. The engine
     /// starts those that have a restart policy.
     pub fn reboot_in_order(&mut self, now: i64) {

@@ -327,6 +327,7 @@ impl Sim {
     pub fn retry(&self) -> &Self {
         let mut ledger = self.remembered();
         ledger.failures.clear();
+        ledger.repairs.clear();
         self.host().ledger = Some(serde_json::to_vec(&ledger).expect("a ledger can be written"));
         self
     }

@@ -195,6 +195,37 @@ fn what_a_registry_refuses_is_asked_for_twice_and_the_other_stacks_go_on() {
 }
 
 #[test]
+fn a_kept_version_that_cannot_be_put_right_is_tried_less_and_less_often() {
+    let sim = settled();
+    sim.edit(WEB, "app:1", "app:bad").commit();
+    (0..3).for_each(|_| _ = sim.run_by_timer());
+    assert_eq!(code(&sim.run_by_timer()), "deploy-refused");
+    // What is kept breaks too, again and again.
+    sim.host().engine.break_down("web", "app", Behaviour::Unhealthy);
+    let (mut repairs, mut waits) = (0, Vec::new());
+    for _ in 0..60 {
+        sim.host().engine.by_hand("web", "app", Some(State::Exited(137)));
+        let report = sim.run_by_timer();
+        assert_eq!(report.end, RunEnd::Degraded);
+        if report.outcomes.is_empty() {
+            assert!(report.summary.contains("was to be put right, which failed"), "{}", report.summary);
+            assert!(report.fault.as_ref().is_some_and(|fault| fault.code == "deploy-refused"));
+        } else {
+            repairs += 1;
+            let repair = sim.remembered().repairs["web"].clone();
+            waits.push(repair.next.expect("for ever").duration_since(repair.at).as_secs());
+        }
+    }
+    assert!(waits.is_sorted() && waits[0] <= 30 && waits.last() > Some(&1000), "{waits:?}");
+    assert!((5..12).contains(&repairs), "{repairs} repairs in an hour");
+    assert_eq!(sim.remembered().failures["web"].failed, 2, "what was tried is remembered beside it");
+    // A person does not wait, and what works again is forgotten.
+    sim.host().engine.break_down("web", "app", Behaviour::Healthy);
+    assert_eq!(sim.run().outcomes.is_empty(), false);
+    assert!(sim.remembered().repairs.is_empty());
+}
+
+#[test]
 fn an_engine_that_is_away_in_the_middle_is_no_verdict_on_the_stack() {
     let sim = settled();
     sim.edit(WEB, "app:1", "app:2").commit();

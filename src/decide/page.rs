@@ -114,7 +114,8 @@ pub fn metrics(page: &Page) -> String {
     text
 }
 
-fn is_well(service: &ServiceStatus) -> bool {
+/// Whether a container works, or has done its work.
+pub fn is_well(service: &ServiceStatus) -> bool {
     matches!(service.state, State::Running | State::Exited(0)) && service.health != Some(Health::Unhealthy)
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::fault::Fault;
+use crate::decide::page;
 use crate::model::report::RunEnd;
 use crate::model::{Report, Secret};
 
@@ -51,7 +52,10 @@ impl Status {
 pub fn after_run(report: &Report, url: Secret<String>) -> Message {
     // A hold, a halt or a stop is somebody's will, and a fault that mends itself is not worth a night call at once: but both
     // stand in the text. A run that could not be carried out at all is down.
+    // Whoever halts a ring does not mean that a service may lie there; nobody puts it right meanwhile.
+    let is_down = report.end == RunEnd::Halted && !report.services.iter().all(page::is_well);
     let status = match report.end {
+        _ if is_down => Status::Down,
         RunEnd::Converged | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => Status::Up,
         RunEnd::Degraded | RunEnd::RolledBack | RunEnd::Faulted => Status::Down,
     };

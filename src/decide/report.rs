@@ -107,8 +107,10 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
     let services = statuses(&draft.observed, |stack| draft.stacks.iter().any(|ours| ours == stack));
     let troubled = troubles(&draft);
     let fault = match result {
-        Err(fault) => Some(fault),
+        // What ended the run does not hide what had happened before.
+        Err(fault) => worst(&[draft.faults.as_slice(), &[fault]].concat()),
         Ok(()) => worst(&draft.faults)
+            .map(|fault| draft.held.values().fold(fault, |fault, words| fault.at(format!("{ALSO}{words}"))))
             .or_else(|| unfinished(&draft))
             .or_else(|| worst(&draft.put_off))
             .or_else(|| {
@@ -139,6 +141,9 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         },
     };
     let mut summary = summary(&draft, end, fault.as_ref(), now);
+    if matches!(end, RunEnd::Held | RunEnd::Halted | RunEnd::Faulted) && !troubled.is_empty() {
+        summary = format!("{summary}; not well: {}", troubled.join(", "));
+    }
     let mut notes = [draft.notes, draft.remarks].concat();
     if let Some(frozen) = standstill::remark(draft.accepted, draft.expect_change_within, now) {
         summary = format!("{summary}; {frozen}");
@@ -191,7 +196,9 @@ fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) ->
     };
     let done = draft.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Done).count();
     let seconds = now.duration_since(draft.began).as_secs();
-    let what = fault.map(|fault| fault.sentence.clone()).unwrap_or_default();
+    let also = fault.iter().flat_map(|fault| &fault.places).filter_map(|place| place.strip_prefix(ALSO));
+    let what: Vec<&str> = fault.iter().map(|fault| fault.sentence.as_str()).chain(also).collect();
+    let what = what.join("; ");
     let place = match (&draft.waiting, &draft.ring) {
         (Some(waiting), Some(ring)) => format!("{place} while {}", waiting.sentence(ring)),
         _ => place,
@@ -208,12 +215,21 @@ fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) ->
     }
 }
 
-/// The fault that a person should read first: one that asks for a person; the others stand below it.
+/// What stands before another fault that a report names besides its own.
+const ALSO: &str = "also: ";
+
+/// The fault that a person should read first: one that asks for a person; the others stand below it. That somebody
+/// wanted the run to end is told last.
 fn worst(faults: &[Fault]) -> Option<Fault> {
-    let first = faults.iter().position(|fault| fault.code.mover() == Mover::Person).unwrap_or(0);
+    let rank = |fault: &Fault| match (fault.code, fault.code.mover()) {
+        (Code::Held | Code::Halted | Code::Stopped, _) => 2,
+        (_, Mover::NextRun) => 1,
+        (_, Mover::Person) => 0,
+    };
+    let first = (0..faults.len()).min_by_key(|number| rank(&faults[*number]))?;
     let mut fault = faults.get(first)?.clone();
     let others = faults.iter().enumerate().filter(|(number, _)| *number != first);
-    fault.places.extend(others.map(|(_, other)| format!("also: {}", other.sentence)));
+    fault.places.extend(others.map(|(_, other)| format!("{ALSO}{}", other.sentence)));
     Some(fault)
 }
 
@@ -245,7 +261,7 @@ pub fn step_fault(step: &Step, fault: &Fault) -> Fault {
 fn held(draft: &Draft) -> Option<Fault> {
     let words: Vec<&str> = draft.held.values().map(String::as_str).collect();
     let fault = Fault::new(Code::Held, words.first().copied()?.to_owned());
-    let fault = words.iter().skip(1).fold(fault, |fault, words| fault.at(format!("also: {words}")));
+    let fault = words.iter().skip(1).fold(fault, |fault, words| fault.at(format!("{ALSO}{words}")));
     Some(fault.at("the other stacks are as they should be").hint("`moorline release` ends the hold"))
 }
 

@@ -17,6 +17,9 @@ pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
     let mut draft = Draft::begin(&world.settings().host, occasion, world.now(), std::process::id());
     world.say(Event::RunBegan { run: draft.run.clone(), occasion: occasion.to_owned() });
     let result = attempt(world, &mut draft).await;
+    if let Err(fault) = &result {
+        look_again(world, &mut draft, fault).await;
+    }
     let report = report::judge(draft, result, world.now());
     if let Err(fault) = world.record(&report) {
         world.say(Event::ReportLost { run: report.run.clone(), fault: Box::new(fault) });
@@ -25,6 +28,20 @@ pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
     announce(world, &report);
     world.say(Event::RunEnded { report: Box::new(report.clone()) });
     report
+}
+
+/// Looks once more at what serves, since a run that ended early may never have looked or has changed it after. If the
+/// spec was not read, the stacks are those that were applied here.
+async fn look_again(world: &impl World, draft: &mut Draft, fault: &Fault) {
+    if draft.stacks.is_empty() {
+        draft.stacks = world.ledger().map(|ledger| ledger.applied.into_keys().collect()).unwrap_or_default();
+    }
+    if draft.stacks.is_empty() || fault.code == Code::EngineAway {
+        return;
+    }
+    if let Ok(observed) = world.observe().await {
+        draft.observed = observed;
+    }
 }
 
 async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {

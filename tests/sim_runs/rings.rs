@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use moorline::decide::report::exit;
 use moorline::decide::ring::seal::{self, NAMESPACE, Offered, SealFlaw};
 use moorline::decide::trust::DetachedFlaw;
 use moorline::model::ring::{Seal, SealedRing, WaitingFor};
@@ -154,6 +155,65 @@ fn t39_a_halt_that_arrives_between_pulling_and_applying_is_obeyed() {
     sim.host().tip = Some(second);
     sim.arrives_after(1, &forged);
     assert_ne!(sim.run().end, RunEnd::Halted);
+}
+
+#[test]
+fn a_halt_in_the_middle_of_a_run_does_not_hide_what_was_rolled_back_before() {
+    let sim = fleet();
+    sim.commit();
+    sim.run();
+    sim.edit(WEB, "app:1", "app:bad").edit(SHOP, "shop:1", "shop:2");
+    let second = sim.commit();
+    sim.edit(RING, "follow: main", "follow: main\nhalt: the database is being moved");
+    let halted = sim.commit();
+    sim.host().tip = Some(second);
+    let mut both = 0;
+    for effects in 20..60 {
+        let sim = sim.fork();
+        sim.arrives_after(effects, &halted);
+        let report = sim.run();
+        let named = serde_json::to_string(&report.fault).unwrap();
+        if report.rollbacks.is_empty() || !named.contains("is halted") {
+            continue;
+        }
+        both += 1;
+        assert_eq!((report.end, code(&report), exit(&report)), (RunEnd::RolledBack, "rolled-back", 1));
+        assert!(named.contains("also: ring canary is halted: the database is being moved"), "{named}");
+        assert!(report.summary.contains("web rolled back to"), "{}", report.summary);
+        assert!(report.summary.contains("ring canary is halted"), "{}", report.summary);
+        assert!(sim.host().engine.containers.iter().all(|container| container.image != "shop:2"));
+    }
+    assert!(both > 0, "no halt came between the two stacks");
+}
+
+#[test]
+fn a_run_that_was_halted_held_or_refused_still_shows_what_serves() {
+    let shown = |report: &Report| report.services.iter().map(|service| service.container.clone()).collect::<Vec<_>>();
+    let sim = fleet();
+    sim.commit();
+    let all = shown(&sim.run());
+    assert_eq!(all.len(), 5);
+    sim.edit(RING, "follow: main", "follow: main\nhalt: the database is being moved");
+    sim.commit();
+    let report = sim.run();
+    assert_eq!((code(&report), shown(&report)), ("halted", all.clone()));
+    assert_eq!(sim.host().outbox.last().unwrap().status.word(), "up");
+    // A service that lies there meanwhile is nobody's will.
+    sim.host().engine.by_hand("web", "db", Some(State::Exited(137)));
+    let report = sim.run();
+    assert!(report.summary.ends_with("; not well: web-db-1 (exited (137))"), "{}", report.summary);
+    assert_eq!(sim.host().outbox.last().unwrap().status.word(), "down");
+    sim.host().engine.by_hand("web", "db", None);
+    sim.edit(RING, "\nhalt: the database is being moved", "");
+    sim.commit();
+    sim.hold(5);
+    let report = sim.run();
+    assert_eq!((code(&report), shown(&report)), ("held", all.clone()));
+    sim.commit_as(Signer::Nobody);
+    let report = sim.run();
+    assert_eq!((code(&report), shown(&report)), ("commit-unsigned", all));
+    sim.host().engine_answers = false;
+    assert!(shown(&sim.run()).is_empty());
 }
 
 fn digest((stack, applied): (&String, &moorline::model::Applied)) -> (String, String) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
-use moorline::model::ledger::{Begun, PulledImage, Settled};
+use moorline::model::ledger::{Begun, Published, PulledImage, Settled, Standing};
 use moorline::model::policy::{Exception, Rule};
 use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceStatus};
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
@@ -245,6 +245,13 @@ fn ledger() -> Ledger {
         )]),
         failures: BTreeMap::from([("web".to_owned(), failure.clone())]),
         repairs: BTreeMap::from([("web".to_owned(), failure)]),
+        routes: Some(Published {
+            marker: "moorline-gen-0123456789abcdef".into(),
+            files: BTreeMap::from([("moorline.routes.yaml".to_owned(), "ffff".to_owned())]),
+            stacks: BTreeMap::from([("web".to_owned(), "abcd".to_owned())]),
+            standing: Standing::InForce,
+            begun: Some(BTreeMap::from([("moorline.routes.yaml".to_owned(), "0000".to_owned())])),
+        }),
         hold: Some(hold.clone()),
         stack_holds: BTreeMap::from([("web".to_owned(), hold)]),
         unknown: BTreeMap::from([("of-a-newer-version".to_owned(), json!({ "kept": true }))]),

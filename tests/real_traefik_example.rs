@@ -39,7 +39,7 @@ fn told() -> (Told, Publication) {
     let inputs = render::inputs(&spec, &Secrets::sealed(&spec).unwrap(), &key);
     let told = tell_roughly(&inputs, &key);
     assert_eq!(told.mistakes, []);
-    let publication = publish::publish(&told.definitions, &told.rendered, &key);
+    let publication = publish::publish(&told, &key);
     (told, publication)
 }
 
@@ -49,7 +49,7 @@ fn write(directory: &Path, publication: &Publication) {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
     for (name, content) in &publication.files {
-        fs::write(directory.join(name), &content.bytes).unwrap();
+        fs::write(directory.join(name), content.expose()).unwrap();
     }
 }
 
@@ -130,11 +130,11 @@ fn the_stack_of_the_example_serves_its_routes_and_shows_its_dashboard_on_loopbac
     let publish::State::Disabled(because) = state else { panic!("{state:?}") };
     assert!(because[0].contains("nobody"), "{because:?}");
     fs::write(stack.join("dynamic/bad.yaml"), "http: {routers: [\n").unwrap();
-    let next = publish::publish(&told.definitions, &told.rendered, &DigestKey::new(vec![8; 32]));
+    let next = publish::publish(&told, &DigestKey::new(vec![8; 32]));
     assert_ne!(next.marker, publication.marker);
-    let marker = &next.files[publish::MARKER_FILE].bytes;
+    let marker = &next.files[publish::FILE].expose();
     fs::write(stack.join("dynamic/.new"), marker).unwrap();
-    fs::rename(stack.join("dynamic/.new"), stack.join("dynamic").join(publish::MARKER_FILE)).unwrap();
+    fs::rename(stack.join("dynamic/.new"), stack.join("dynamic").join(publish::FILE)).unwrap();
     until("Traefik says that it cannot read a file", || {
         engine.docker(&["logs", &container]).said().contains("bad.yaml").then_some(())
     });

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use moorline::decide::compose;
 use moorline::decide::digest::DigestKey;
+use moorline::decide::traefik::Told;
 use moorline::decide::traefik::publish::{self, Publication};
 use moorline::decide::traefik::schema::{Kind, Leaf, Refers, Schema, Speaker};
 use moorline::decide::traefik::service;
@@ -232,7 +233,7 @@ fn last_model() -> Model {
 fn write(engine: &Engine, publication: &Publication) -> PathBuf {
     let directory = engine.scratch().directory("dynamic");
     for (name, content) in &publication.files {
-        fs::write(directory.join(name), &content.bytes).unwrap();
+        fs::write(directory.join(name), content.expose()).unwrap();
     }
     directory
 }
@@ -383,7 +384,7 @@ fn labels_say_the_same_through_the_docker_provider_and_through_our_files() {
         }
     });
     run_containers(&engine, "zz-last", &last_model());
-    let publication = publish::publish(&definitions, &[], &DigestKey::new(vec![1; 32]));
+    let publication = publish::publish(&Told { definitions, ..Told::default() }, &DigestKey::new(vec![1; 32]));
     let directory = write(&engine, &publication);
     let (only_in_files, expected) = every_file_only_key();
     fs::write(directory.join("only.yaml"), publish::text(&only_in_files)).unwrap();

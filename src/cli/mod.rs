@@ -8,9 +8,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::decide::fault::{Code, Fault};
 use crate::world::{
-    Real,
+    Real, agent_toml,
     journal::{Audience, Journal},
-    own_memory, real,
+    own_memory,
 };
 
 mod check;
@@ -149,12 +149,12 @@ struct Host {
 impl Host {
     /// The world of a verb that a person types.
     fn world(&self) -> Result<Rc<Real>, Fault> {
-        Real::new(real::read_settings(&self.config)?, Journal::open(self.verbose, Audience::Person))
+        Real::new(agent_toml::read(&self.config)?, Journal::open(self.verbose, Audience::Person))
     }
 
     /// The world of a service.
     fn service(&self) -> Result<Rc<Real>, Fault> {
-        Real::new(real::read_settings(&self.config)?, Journal::open(self.verbose, Audience::Service))
+        Real::new(agent_toml::read(&self.config)?, Journal::open(self.verbose, Audience::Service))
     }
 }
 

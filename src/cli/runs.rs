@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Host, show};
 use crate::decide::fault::{Code, Fault};
 use crate::model::Report;
-use crate::world::{ledger, real};
+use crate::world::{agent_toml, ledger};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -30,7 +30,7 @@ enum RunsVerb {
 }
 
 pub fn runs(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
-    let state = real::read_settings(&host.config)?.state;
+    let state = agent_toml::read(&host.config)?.state;
     let ids = ledger::runs(&state)?;
     match &arguments.verb {
         None => {

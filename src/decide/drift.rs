@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
+use crate::decide::redact;
 use crate::model::{Action, Applied, Cause, Container, DesiredStack, Model, Observed, State, Step};
 
 /// A file in a stack's directory that is not as moorline wrote it.
@@ -159,6 +160,14 @@ pub fn users(stack: &DesiredStack, edited: &[Edited]) -> BTreeSet<String> {
     };
     let uses = stack.model.services.iter().filter(|(_, service)| mounts(service));
     uses.map(|(name, _)| name.clone()).collect()
+}
+
+/// Takes secrets out of what files hold, where they may hold some.
+pub fn hide(edited: &mut [Edited], secrets: &[&str]) {
+    for found in edited.iter_mut().filter_map(|edited| edited.found.as_mut()) {
+        let lines = redact::last_lines(&String::from_utf8_lossy(found), usize::MAX, secrets);
+        *found = lines.join("\n").into_bytes();
+    }
 }
 
 /// What is kept of drift before it is undone, for a person who wants his change back.

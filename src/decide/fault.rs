@@ -100,6 +100,7 @@ codes! {
     DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";
     PromotionRefused, "promotion-refused", Person, 1, "a promotion is not proven, or cannot be written";
     StatusUnserved, "status-unserved", NextRun, 1, "the status page cannot be served";
+    RouteRefused, "route-refused", Person, 1, "Traefik does not serve a route as it is written; what it served before is put back";
     TraefikSilent, "traefik-silent", NextRun, 1, "Traefik's API does not answer";
     PushFailed, "push-failed", NextRun, 1, "a status message was not delivered";
     PushRefused, "push-refused", Person, 1, "what answers at the push URL is not Uptime Kuma, or the monitor is unknown or paused";

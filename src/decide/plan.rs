@@ -6,6 +6,8 @@ use serde_json::Value as Json;
 
 use crate::decide::compose::Extension;
 use crate::decide::drift::{self, Edited};
+use crate::decide::traefik::due::Due;
+use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::{compose, difference};
 use crate::model::ledger::Begun;
 use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, Seen, Step};
@@ -27,6 +29,8 @@ pub struct Circumstances<'a> {
     pub without_memory: BTreeSet<String>,
     /// Files of stacks that are not as they were written.
     pub edited: BTreeMap<String, Vec<Edited>>,
+    /// What of the routes must be published.
+    pub routes: Due,
     /// Stacks that are declared and are not to be touched in this run.
     pub left_alone: BTreeSet<String>,
     /// The version of the Compose plugin.
@@ -56,6 +60,10 @@ pub fn plan(desired: &Desired, observed: &Observed, circumstances: &Circumstance
     let begun = circumstances.begun.into_iter().flat_map(BTreeMap::keys);
     let ours: BTreeSet<&String> = applied.keys().chain(begun).collect();
     for name in ours.into_iter().filter(|name| !declared.contains(name.as_str())) {
+        // A request that is let in must find somebody.
+        if circumstances.routes.causes.contains_key(name) && name != TRAEFIK {
+            acts.push(step(name, Action::Publish { routes: 0 }, vec![Cause::StackNotDeclared]));
+        }
         acts.push(step(name, Action::Down, vec![Cause::StackNotDeclared]));
     }
     steps.extend(acts);
@@ -135,6 +143,7 @@ fn plan_stack(
         let causes = vec![Cause::ContentChanged { service: service.clone() }];
         steps.push(step(&stack.name, Action::Signal { services: vec![service], signal }, causes));
     }
+    steps.extend(publish(stack, &steps, circumstances));
     let gone = services_to_remove(stack, applied, begun, observed);
     if !gone.is_empty() {
         let causes = gone.iter().map(|service| Cause::ServiceNotDeclared { service: service.clone() }).collect();
@@ -150,6 +159,19 @@ fn step(stack: &str, action: Action, causes: Vec<Cause>) -> Step {
 fn gate(stack: &DesiredStack, services: Vec<String>) -> Step {
     let action = Action::Gate { services, timeout: stack.health_timeout };
     step(&stack.name, action, vec![Cause::AfterUp])
+}
+
+/// Routes come after the gate of what they lead to, and go before it is removed.
+fn publish(stack: &DesiredStack, before: &[Step], circumstances: &Circumstances<'_>) -> Option<Step> {
+    let due = &circumstances.routes;
+    let mut causes = due.causes.get(&stack.name).cloned().unwrap_or_default();
+    let is_up = |step: &Step| matches!(step.action, Action::Up { .. } | Action::UpWhole | Action::Restart { .. });
+    // Another Traefik, or one with other settings, may not serve what the one before did.
+    if stack.name == TRAEFIK && !due.routes.is_empty() && before.iter().any(is_up) {
+        causes.push(Cause::AfterUp);
+    }
+    let routes = due.routes.get(&stack.name).copied().unwrap_or_default();
+    (!causes.is_empty()).then(|| step(&stack.name, Action::Publish { routes }, causes))
 }
 
 fn write_causes(stack: &DesiredStack, applied: Option<&Applied>, circumstances: &Circumstances<'_>) -> Vec<Cause> {

@@ -10,6 +10,8 @@ use crate::decide::compose::{self, Extension};
 use crate::decide::delivery::{Delivery, in_clear};
 use crate::decide::digest::DigestKey;
 use crate::decide::sops::{Document, Format, Node, SopsError};
+use crate::decide::traefik::host::STACK;
+use crate::decide::traefik::publish::DIRECTORY;
 use crate::decide::{dotenv, fleet, taint};
 use crate::model::host::{HostSpec, Login, Logins, StackSource};
 use crate::model::tree::File;
@@ -191,12 +193,18 @@ pub fn stack(
             Some(_) if !files.is_empty() => _ = reloads.insert(name.clone(), digest(&files)),
             _ => parts.extend(files),
         }
+        if mounts_published(service, inputs, &directory) {
+            // Whoever mounted the directory before it was a link into memory needs a new container.
+            parts.push(b"published".to_vec());
+        }
         if !parts.is_empty() {
             content.insert(name.clone(), digest(&parts));
         }
     }
     let mut files = inputs.files.clone();
     files.remove(".env");
+    // Traefik is told by way of memory what stands there.
+    files.retain(|path, _| !is_published(&inputs.stack, path));
     let added = compose::override_file(&content, &delivery.secrets, &delivery.configs);
     files.insert(compose::OVERRIDE.into(), File::plain(added.into_bytes()));
     let clear: BTreeMap<String, String> =
@@ -239,12 +247,24 @@ fn defined_content(
     parts
 }
 
+/// Whether a file of a stack is for Traefik's eyes: it is published, and not written into the stack's directory.
+fn is_published(stack: &str, path: &str) -> bool {
+    stack == STACK && path.strip_prefix(DIRECTORY).is_some_and(|rest| rest.starts_with('/'))
+}
+
+fn mounts_published(service: &Json, inputs: &Inputs, directory: &Path) -> bool {
+    let volumes = service.get("volumes").and_then(Json::as_array).into_iter().flatten();
+    let mut sources = volumes.filter_map(|volume| volume.get("source")?.as_str());
+    inputs.stack == STACK && sources.any(|source| Path::new(source) == directory.join(DIRECTORY))
+}
+
 /// The stack's own files that a service mounts.
 fn mounted_files(service: &Json, inputs: &Inputs, directory: &Path) -> Vec<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let volumes = service.get("volumes").and_then(Json::as_array).into_iter().flatten();
     for source in volumes.filter_map(|volume| volume.get("source")?.as_str()) {
-        for (path, file) in files_at(source, inputs, directory) {
+        let files = files_at(source, inputs, directory).into_iter();
+        for (path, file) in files.filter(|(path, _)| !is_published(&inputs.stack, path)) {
             parts.push(format!("bind {path} {}", file.executable).into_bytes());
             parts.push(file.bytes.clone());
         }

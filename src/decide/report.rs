@@ -131,6 +131,8 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::StepFailed
             | Code::GateFailed
             | Code::ServiceUnhealthy
+            | Code::RouteRefused
+            | Code::TraefikSilent
             | Code::DowngradeRefused
             | Code::ImageUnavailable
             | Code::ImageRefused

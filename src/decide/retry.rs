@@ -71,6 +71,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::DeployWaiting => Kind::Transient,
         // What is desired is what is wrong: the same question gets the same answer.
         Code::GateFailed
+        | Code::RouteRefused
         | Code::ServiceUnhealthy
         | Code::ImageRefused
         | Code::ImageMoved

@@ -53,6 +53,9 @@ pub struct Ledger {
     /// that moves is noticed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, PulledImage>,
+    /// What Traefik was told; absent as long as it was told nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Published>,
     /// Deploys that failed, by stack.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, Failure>,
@@ -135,6 +138,34 @@ impl Begun {
         self.networks.extend(model.networks.clone());
         self.volumes.extend(model.volumes.clone());
     }
+}
+
+/// The generation of routes that was last published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The name of its marker.
+    pub marker: String,
+    /// The keyed digest of each of its files, by path below the directory that Traefik watches.
+    pub files: BTreeMap<String, String>,
+    /// The keyed digest of what each stack says in it; stacks that say nothing are absent.
+    pub stacks: BTreeMap<String, String>,
+    /// How far it got.
+    #[serde(default)]
+    pub standing: Standing,
+    /// The files of another one that is being written; a run that finds this was killed in the middle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BTreeMap<String, String>>,
+}
+
+/// How far a generation of routes got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It was written, and nobody has seen that Traefik serves it.
+    #[default]
+    Written,
+    /// Traefik said that it serves every route of it.
+    InForce,
 }
 
 /// What was last applied to one stack, and what the engine showed right after.

@@ -90,6 +90,11 @@ pub enum Action {
         /// The services.
         services: Vec<String>,
     },
+    /// Tell Traefik the routes of the stack, and see that it serves them.
+    Publish {
+        /// How many they are.
+        routes: usize,
+    },
     /// Remove containers of services that the stack no longer has.
     Remove {
         /// The services.
@@ -128,6 +133,7 @@ impl Action {
             Action::UpWhole => "up-whole",
             Action::Gate { .. } => "gate",
             Action::Signal { .. } => "signal",
+            Action::Publish { .. } => "publish",
             Action::Remove { .. } => "remove",
             Action::Down => "down",
         }
@@ -149,6 +155,8 @@ impl Action {
                 format!("{} healthy within {}s", services.join(" "), timeout.as_secs())
             }
             Action::Signal { services, signal } => format!("{signal} to {}", services.join(" ")),
+            Action::Publish { routes: 1 } => String::from("1 route"),
+            Action::Publish { routes } => format!("{routes} routes"),
             Action::UpWhole => String::from("all services"),
             Action::Down => String::from("all services, volumes stay"),
         }
@@ -235,6 +243,10 @@ pub enum Cause {
         /// The version now.
         to: String,
     },
+    /// What it says of its routes is not what Traefik was told.
+    RoutesChanged,
+    /// Nobody has seen yet that Traefik serves what it was told.
+    RoutesUnseen,
     /// Compose must handle it in the same call as this service (`restart: true`, `network_mode: service:`).
     DependsOn {
         /// The dependant.
@@ -268,6 +280,8 @@ impl fmt::Display for Cause {
             Cause::HalfRenamed { service } => write!(f, "compose was killed while it replaced {service}"),
             Cause::DeployFailed { to } => write!(f, "the deploy failed: back to {}", to.short()),
             Cause::PluginChanged { from, to } => write!(f, "compose plugin {from} -> {to}, compose decides"),
+            Cause::RoutesChanged => f.write_str("its routes changed"),
+            Cause::RoutesUnseen => f.write_str("nobody has seen yet that Traefik serves them"),
             Cause::DependsOn { service, on } => write!(f, "{service} must follow {on}"),
             Cause::AfterUp => f.write_str("success is what the engine says"),
         }

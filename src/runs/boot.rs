@@ -11,7 +11,7 @@ use crate::decide::fault::Fault;
 use crate::decide::trust::Verified;
 use crate::decide::{delivery, fleet, render};
 use crate::model::{Applied, Inputs, Ledger, Remap, Revision};
-use crate::runs::prepare;
+use crate::runs::{prepare, publish};
 use crate::world::World;
 
 /// What came back and what did not.
@@ -53,9 +53,10 @@ pub fn restore(world: &impl World) -> Result<Restored, Fault> {
         stacks: restored.stacks.iter().cloned().collect(),
         left: restored.left.keys().cloned().collect(),
     });
+    let routes = publish::restore(world, &ledger, &key);
     match hindrance {
         Some(fault) if !wanted.is_empty() => Err(left_behind(fault, &wanted)),
-        _ => Ok(restored),
+        _ => routes.map(|()| restored).map_err(|fault| fault.at("the routes of Traefik were not put back")),
     }
 }
 

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::report::Draft;
+use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::{needs, retry};
 use crate::model::host::Logins;
 use crate::model::{Action, DesiredStack, Intent, Ledger, Outcome, Phase, Step, Verdict};
 use crate::runs::gate::gate;
+use crate::runs::generation::AS_COMPOSE_NAMES_THEM;
 use crate::runs::prepare::Prepared;
-use crate::runs::{good, images, ring, rollback};
+use crate::runs::{good, images, publish, ring, rollback};
 use crate::world::World;
 
 /// Why steps are skipped after the order to stop.
@@ -61,7 +63,7 @@ pub async fn carry_out(
         let desired = prepared.desired.stacks.iter().find(|stack| stack.name == step.stack);
         let result = match ended.why(&step.stack) {
             Some(because) => Err(skipped(because)),
-            None => take(world, step, desired, prepared.secrets.logins(), ledger, draft).await,
+            None => take(world, step, desired, prepared, ledger, draft).await,
         };
         note_outcome(world, draft, step, &result, began);
         match &result {
@@ -91,16 +93,25 @@ pub async fn take(
     world: &impl World,
     step: &Step,
     desired: Option<&DesiredStack>,
-    logins: &Logins,
+    prepared: &Prepared,
     ledger: &mut Ledger,
     draft: &mut Draft,
 ) -> Result<(), Fault> {
+    let logins = prepared.secrets.logins();
     let back = draft.rollbacks.iter().any(|rollback| rollback.stack == step.stack);
     let phase = if back { Phase::Back } else { Phase::Forward };
     world.intend(&Intent { run: draft.run.clone(), phase, step: step.clone(), since: world.now() })?;
     let result = match (&step.action, desired) {
         (Action::Write { .. }, Some(desired)) => write(world, step, desired, logins, ledger, draft, phase).await,
         (Action::Gate { services, timeout }, Some(desired)) => gate(world, desired, services, *timeout).await,
+        (Action::Publish { .. }, now) => {
+            let targets = AS_COMPOSE_NAMES_THEM;
+            publish::publish(world, prepared, &step.stack, now, ledger, draft, targets).await
+        }
+        (Action::Down, None) => match world.act(step, None, logins).await {
+            Ok(()) if step.stack == TRAEFIK => publish::forget(world, ledger),
+            ended => ended,
+        },
         (Action::Snapshot, Some(_)) => world.snapshot_before(&step.stack).await.map(|snapshot| {
             draft.snapshots.insert(step.stack.clone(), snapshot);
         }),

@@ -4,7 +4,7 @@ use crate::decide::delivery;
 use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::render::{self, Secrets};
-use crate::model::{Applied, DesiredStack, Good, HostSpec, Ledger, Left, Revision};
+use crate::model::{Applied, DesiredStack, Good, HostSpec, Inputs, Ledger, Left, Revision};
 use crate::runs::prepare::{self, Prepared};
 use crate::world::World;
 
@@ -17,6 +17,8 @@ pub struct LastGood {
     pub revision: Revision,
     /// The secrets that it was made with.
     pub secrets: Secrets,
+    /// What it was made from.
+    pub inputs: Inputs,
 }
 
 /// Remembers what was applied, with what the engine shows right after, and keeps what it was made from.
@@ -109,5 +111,6 @@ pub fn last_good(world: &impl World, ledger: &Ledger, stack: &str, key: &DigestK
     // An upgrade of moorline may count the same inputs in another way.
     desired.digest.clone_from(&applied.digest);
     delivery::shift(&mut desired, ledger.remap);
-    Ok(Some(LastGood { desired, revision: good.revision, secrets }))
+    let inputs = Inputs { digest: applied.digest.clone(), ..inputs };
+    Ok(Some(LastGood { desired, revision: good.revision, secrets, inputs }))
 }

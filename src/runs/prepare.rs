@@ -12,12 +12,13 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, Refusal, Unadmitted, Verified, VerifiedTree};
-use crate::decide::{compose, delivery, downgrade, fleet, policy, seen, standstill};
+use crate::decide::{compose, delivery, downgrade, drift, fleet, policy, seen, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Anchor, Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
 use crate::runs::put_off::{PutOff, put_off};
 use crate::runs::ring::{self, Deployed};
+use crate::runs::{publish, routes};
 use crate::world::{Plugin, World};
 
 /// The exit code of every fault that says that a revision is not trusted.
@@ -51,6 +52,8 @@ pub struct Prepared {
     pub put_off: PutOff,
     /// Files of stacks that are not as they were written.
     pub edited: BTreeMap<String, Vec<Edited>>,
+    /// The same for what Traefik is told, with every secret of this host taken out.
+    pub edited_routes: Vec<Edited>,
 }
 
 impl Prepared {
@@ -74,7 +77,8 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
         && settled.agent == env!("CARGO_PKG_VERSION")
         && world.plugin_stamp(version)? == settled.plugin
         && world.without_memory(&settled.stacks).is_empty()
-        && world.edited(&settled.stacks)?.is_empty();
+        && world.edited(&settled.stacks)?.is_empty()
+        && publish::is_as_left(world, ledger)?;
     if !same {
         return Ok(false);
     }
@@ -130,6 +134,7 @@ pub async fn prepare(
     note_seen(world, ledger, &draft.observed, trust)?;
     let revision = Some(tree.revision().clone());
     let mut desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
+    routes::refuse_mistakes(world.settings(), &inputs, &desired, &key)?;
     draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
     draft.notes.extend(exposed_notes(&desired));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
@@ -140,14 +145,23 @@ pub async fn prepare(
     draft.put_off.extend(downgrade::fault(&left, &ring.name));
     let put_off = put_off(world, &mut desired, ledger, draft, &key, left)?;
     let edited = edited(world, &desired, ledger, &put_off)?;
+    let routed = desired.stacks.iter().filter_map(|stack| match ledger.applied.get(&stack.name) {
+        applied if put_off.alone.contains(&stack.name) => {
+            applied.map(|applied| (stack.name.as_str(), applied.digest.as_str(), &applied.model))
+        }
+        _ => Some((stack.name.as_str(), stack.digest.as_str(), &stack.model)),
+    });
+    let (due, mut edited_routes) = publish::due(world, &inputs, routed, ledger, &key)?;
+    drift::hide(&mut edited_routes, &secrets.values().collect::<Vec<_>>());
     let circumstances = Circumstances {
+        routes: due,
         edited: edited.clone(),
         left_alone: put_off.alone.clone(),
         plugin: plugin.version.clone(),
         ..Circumstances::default()
     };
     draft.plan = make_plan(world, &desired, &draft.observed, ledger, circumstances).await?;
-    Ok(Prepared { desired, secrets, plugin, inputs, spec, key, put_off, edited })
+    Ok(Prepared { desired, secrets, plugin, inputs, spec, key, put_off, edited, edited_routes })
 }
 
 /// Writes down who runs, before anything is decided: a run that is held or cut would not come to it.

@@ -5,6 +5,7 @@
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::report::{self, Draft};
+use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::{drift, page, push, seen};
 use crate::model::ledger::Settled;
 use crate::model::{Ledger, Report, Verdict};
@@ -89,7 +90,9 @@ fn unless_held(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
 fn save_drift(world: &impl World, prepared: &Prepared, ledger: &Ledger, draft: &mut Draft) -> Result<(), Fault> {
     let undone = |stack: &String| !draft.held.contains_key(stack);
     let steps: Vec<_> = draft.plan.steps.iter().filter(|step| undone(&step.stack)).cloned().collect();
-    let edited: Vec<_> = prepared.edited.clone().into_iter().filter(|(stack, _)| undone(stack)).collect();
+    let routes = (TRAEFIK.to_owned(), prepared.edited_routes.clone());
+    let edited = prepared.edited.clone().into_iter().chain([routes]);
+    let edited: Vec<_> = edited.filter(|(stack, _)| undone(stack)).collect();
     let now = world.now();
     let held = ledger.hold.iter().chain(ledger.stack_holds.values()).filter(|hold| hold.until <= now);
     let held: Vec<String> = held.map(ToString::to_string).collect();

@@ -12,12 +12,14 @@ use crate::decide::report::{Draft, step_fault};
 use crate::decide::retry::{self, Kind};
 use crate::decide::rollback::{self, LastGood as Good, Way};
 use crate::decide::schedule::Share;
+use crate::decide::traefik::due::Due;
 use crate::decide::{compose, redact};
 use crate::model::report::{Evidence, Rollback};
 use crate::model::{Action, DesiredStack, Failure, Ledger, Left, Step};
 use crate::runs::deploy::{elapsed_ms, note_outcome, take};
 use crate::runs::good::{self, LastGood};
 use crate::runs::prepare::Prepared;
+use crate::runs::publish;
 use crate::world::World;
 
 /// How many lines of a failed container are kept.
@@ -226,6 +228,7 @@ async fn go_back(
         without_memory: world.without_memory(std::slice::from_ref(&desired.name)),
         edited: BTreeMap::new(),
         left_alone: BTreeSet::new(),
+        routes: routes(world, desired, prepared, ledger)?,
         plugin: prepared.plugin.version.clone(),
     };
     let of_stack = |step: &&Step| step.stack == desired.name;
@@ -233,7 +236,7 @@ async fn go_back(
     let plan = rollback::plan(desired, &good.revision, &touched.collect(), &observed, &circumstances);
     for step in plan.steps {
         let began = world.now();
-        let result = take(world, &step, Some(desired), prepared.secrets.logins(), ledger, draft).await;
+        let result = take(world, &step, Some(desired), prepared, ledger, draft).await;
         note_outcome(world, draft, &step, &result, began);
         if let Err(fault) = result {
             keep_evidence(world, &step, desired, prepared, Some(good), draft).await;
@@ -241,6 +244,16 @@ async fn go_back(
         }
     }
     good::note(world, desired, good.revision.clone(), &prepared.plugin.version, ledger).await
+}
+
+/// What must be published on the way back: the stack as it was, all others as they were last applied.
+fn routes(world: &impl World, good: &DesiredStack, prepared: &Prepared, ledger: &Ledger) -> Result<Due, Fault> {
+    let names = prepared.desired.stacks.iter().map(|stack| stack.name.as_str());
+    let applied = |name| match ledger.applied.get(name) {
+        _ if name == good.name => Some((name, good.digest.as_str(), &good.model)),
+        applied => applied.map(|applied| (name, applied.digest.as_str(), &applied.model)),
+    };
+    publish::due(world, &prepared.inputs, names.filter_map(applied), ledger, &prepared.key).map(|(due, _)| due)
 }
 
 /// What cannot be written down is said; the way back does not wait for the disk.

@@ -1,7 +1,5 @@
 //! The routes of a host, or of a directory that is not even committed. Changes nothing.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 
 use crate::decide::digest::DigestKey;
@@ -10,7 +8,7 @@ use crate::decide::report::Draft;
 use crate::decide::traefik::host::{self, Sight, Stack, Told};
 use crate::decide::traefik::routes::{self, Route};
 use crate::decide::{fleet, render};
-use crate::model::{Inputs, Model, Tree};
+use crate::model::{Desired, Inputs, Settings, Tree};
 use crate::runs::prepare::{self, Trust};
 use crate::world::World;
 
@@ -31,18 +29,9 @@ pub async fn here(world: &impl World) -> Result<Listing, Fault> {
     let mut draft = Draft::begin(&host, "routes", world.now(), std::process::id());
     let mut ledger = world.ledger()?;
     let prepared = prepare::prepare(world, &mut ledger, &mut draft, Trust::LookOnly, None).await?;
-    let models: BTreeMap<&str, &Model> =
-        prepared.desired.stacks.iter().map(|stack| (stack.name.as_str(), &stack.model)).collect();
-    let directory = |inputs: &Inputs| world.settings().stack_directory(&inputs.stack).to_string_lossy().into_owned();
-    let directories: Vec<String> = prepared.inputs.iter().map(directory).collect();
-    let stacks: Vec<Stack<'_>> = prepared
-        .inputs
-        .iter()
-        .zip(&directories)
-        .filter_map(|(inputs, directory)| Some(Stack { inputs, model: models.get(inputs.stack.as_str())?, directory }))
-        .collect();
+    let directories = directories(world.settings(), &prepared.inputs);
+    let stacks = stacks(&prepared.inputs, &directories, &prepared.desired);
     let told = host::tell(&stacks, &prepared.key, Sight::Whole, &|_, _| None);
-    refuse_mistakes(&told, "this host's revision")?;
     let answer = match routes::api(&stacks, &told) {
         Ok(address) => world.traefik_says(&address).await.map_err(|fault| fault.sentence),
         Err(why) => Err(why),
@@ -57,12 +46,36 @@ pub fn of_directory(tree: &Tree, name: &str) -> Result<Listing, Fault> {
         .map_err(|error| Fault::new(Code::SecretsDamaged, "the SOPS file cannot be read").caused_by(&error))?;
     let key = DigestKey::new(vec![0; 32]);
     let told = host::tell_roughly(&render::inputs(&spec, &secrets, &key), &key);
-    refuse_mistakes(&told, "this directory")?;
+    if !told.mistakes.is_empty() {
+        return Err(fleet::spec_invalid(told.mistakes, "this directory"));
+    }
     Ok(listing(name.to_owned(), &told, &Err("this is a directory, not a host".to_owned())))
 }
 
-fn refuse_mistakes(told: &Told, what: &str) -> Result<(), Fault> {
-    if told.mistakes.is_empty() { Ok(()) } else { Err(fleet::spec_invalid(told.mistakes.clone(), what)) }
+/// Finds everything that Traefik would not understand in what all stacks say together, before anything is touched.
+pub fn refuse_mistakes(
+    settings: &Settings,
+    inputs: &[Inputs],
+    desired: &Desired,
+    key: &DigestKey,
+) -> Result<(), Fault> {
+    let directories = directories(settings, inputs);
+    let told = host::tell(&stacks(inputs, &directories, desired), key, Sight::Whole, &|_, _| None);
+    match desired.revision.as_ref().filter(|_| !told.mistakes.is_empty()) {
+        Some(revision) => Err(fleet::spec_invalid(told.mistakes, revision.short())),
+        None => Ok(()),
+    }
+}
+
+fn directories(settings: &Settings, inputs: &[Inputs]) -> Vec<String> {
+    let directory = |inputs: &Inputs| settings.stack_directory(&inputs.stack).to_string_lossy().into_owned();
+    inputs.iter().map(directory).collect()
+}
+
+fn stacks<'a>(inputs: &'a [Inputs], directories: &'a [String], desired: &'a Desired) -> Vec<Stack<'a>> {
+    let of = |inputs: &Inputs| desired.stacks.iter().find(|stack| stack.name == inputs.stack);
+    let with = inputs.iter().zip(directories);
+    with.filter_map(|(inputs, directory)| Some(Stack { inputs, model: &of(inputs)?.model, directory })).collect()
 }
 
 fn listing(host: String, told: &Told, answer: &Result<Json, String>) -> Listing {

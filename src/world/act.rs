@@ -29,7 +29,7 @@ pub async fn act(
             stack::remove(settings, &step.stack)?;
             good::forget(&settings.state, &step.stack)
         }
-        (Action::Pull { .. } | Action::Gate { .. } | Action::Snapshot, _) | (_, None) => {
+        (Action::Pull { .. } | Action::Gate { .. } | Action::Snapshot | Action::Publish { .. }, _) | (_, None) => {
             Err(Fault::new(Code::StepFailed, format!("{} cannot be carried out alone", step.action.verb())))
         }
     }

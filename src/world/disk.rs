@@ -11,7 +11,7 @@ use crate::model::Access;
 use crate::model::tree::{self, Tree};
 
 /// The suffix of a file that is not finished. Neither Compose nor Traefik reads it.
-const UNFINISHED: &str = ".moorline-new";
+pub(super) const UNFINISHED: &str = ".moorline-new";
 
 /// Writes a file: temporary file beside it, fsync, rename, fsync of the directory.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -12,13 +12,15 @@ use rustix::process::geteuid;
 
 use crate::decide::fault::{Code, Fault};
 use crate::model::settings::MemoryPolicy;
+use crate::world::watched;
 
 /// `RAMFS_MAGIC` and `TMPFS_MAGIC` of the kernel.
 const RAMFS: i64 = 0x8584_58f6;
 const TMPFS: i64 = 0x0102_1994;
 
 /// The directories in it, and the permissions that nobody may exceed. The outbox may belong to the courier's group.
-const DIRECTORIES: [(&str, u32); 4] = [("secrets", 0o700), ("render", 0o700), ("env", 0o700), ("outbox", 0o770)];
+const DIRECTORIES: [(&str, u32); 5] =
+    [("secrets", 0o700), ("render", 0o700), ("env", 0o700), ("routes", 0o700), ("outbox", 0o770)];
 
 /// Makes `run` memory-backed, by mounting ramfs there when it is not and we are root, with its directories in it.
 pub fn ensure(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {
@@ -32,7 +34,12 @@ pub fn ensure(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {
         make_directory(&directory, 0o700)?;
         narrow(&directory, widest)?;
     }
-    Ok(())
+    // Traefik may run as any user inside of its container; outside, nobody gets past the directory above.
+    let published = run.join(watched::PLACE);
+    make_directory(&published, 0o755)?;
+    fs::set_permissions(&published, fs::Permissions::from_mode(0o755)).map_err(|error| {
+        Fault::new(Code::StateUnwritable, format!("{} cannot be made", published.display())).caused_by(&error)
+    })
 }
 
 /// Only looks: is `run` memory-backed?

@@ -15,6 +15,7 @@ use crate::decide::fault::Fault;
 use crate::decide::health::Sample;
 use crate::decide::push::Message;
 use crate::decide::sops::Identities;
+use crate::decide::traefik::due::Found;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
@@ -23,6 +24,7 @@ use crate::model::{
 };
 
 pub mod act;
+pub mod agent_toml;
 pub mod binds;
 pub mod checkout;
 pub mod child;
@@ -66,6 +68,7 @@ pub mod traefik;
 pub mod transport;
 pub mod wake;
 pub mod watch;
+pub mod watched;
 
 pub use real::Real;
 
@@ -245,6 +248,10 @@ pub trait World {
     /// One look at the containers of these services.
     async fn look(&self, stack: &str, services: &[String]) -> Result<Vec<Sample>, Fault>;
 
+    /// The files in the directory that Traefik watches.
+    fn routes(&self) -> Result<Found, Fault>;
+    /// Puts a file into that directory, whole or not at all; or removes it.
+    fn put_route(&self, path: &str, content: Option<&Secret<Vec<u8>>>) -> Result<(), Fault>;
     /// What Traefik's API at this address on loopback knows: its `/api/rawdata`.
     async fn traefik_says(&self, address: &str) -> Result<serde_json::Value, Fault>;
 

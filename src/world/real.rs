@@ -3,7 +3,6 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::Sample;
 use crate::decide::push::Message;
-use crate::decide::settings;
 use crate::decide::sops::Identities;
+use crate::decide::traefik::due::Found;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
@@ -32,11 +31,11 @@ use crate::world::watch::Watch;
 use crate::world::{
     Fetched, LastWords, Occasion, Plugin, Removal, World, act, clock, compose, disk, drift, generations, git, good,
     intent, key, kuma, last_report, ledger, memory, page, push_url, refs, reserve, secret_key, stack, stop, systemd,
-    traefik,
+    traefik, watched,
 };
 
-/// `agent.toml` is a few hundred bytes.
-const LARGEST_SETTINGS: u64 = 64 * 1024;
+/// A list of signers is a few hundred bytes.
+const LARGEST_SIGNERS: u64 = 64 * 1024;
 
 /// Everything around moorline on this host.
 pub struct Real {
@@ -50,17 +49,6 @@ pub struct Real {
     pub(super) watch: RefCell<Option<Watch>>,
     pub(super) seen_tip: RefCell<Option<Revision>>,
     pub(super) last_drift: Cell<Option<Timestamp>>,
-}
-
-/// Reads `agent.toml`.
-pub fn read_settings(path: &Path) -> Result<Settings, Fault> {
-    let shown = path.display().to_string();
-    let bytes = disk::read(path, LARGEST_SETTINGS).map_err(|error| {
-        Fault::new(Code::SettingsInvalid, format!("{shown} cannot be read"))
-            .caused_by(&error)
-            .hint("docs/agent.toml.md has an example; `--config FILE` names another file")
-    })?;
-    settings::read(&String::from_utf8_lossy(&bytes), &shown)
 }
 
 impl Real {
@@ -232,7 +220,7 @@ impl World for Real {
 
     fn local_signers(&self) -> Result<Vec<u8>, Fault> {
         let path = &self.settings.allowed_signers;
-        disk::read(path, LARGEST_SETTINGS).map_err(|error| {
+        disk::read(path, LARGEST_SIGNERS).map_err(|error| {
             Fault::new(Code::SignersInvalid, format!("{} cannot be read", path.display()))
                 .caused_by(&error)
                 .at("nothing was changed")
@@ -323,6 +311,14 @@ impl World for Real {
         self.engine.look(stack, services).await
     }
 
+    fn routes(&self) -> Result<Found, Fault> {
+        watched::read(&self.settings)
+    }
+
+    fn put_route(&self, path: &str, content: Option<&Secret<Vec<u8>>>) -> Result<(), Fault> {
+        watched::put(&self.settings, path, content)
+    }
+
     async fn traefik_says(&self, address: &str) -> Result<serde_json::Value, Fault> {
         traefik::rawdata(address).await
     }
@@ -384,6 +380,7 @@ impl World for Real {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::settings;
 
     #[tokio::test]
     async fn a_loop_that_waits_lets_others_go_on_after_the_order_to_stop() {

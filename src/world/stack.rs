@@ -14,8 +14,10 @@ use sha2::{Digest, Sha256};
 
 use crate::decide::drift::Edited;
 use crate::decide::fault::{Code, Fault};
+use crate::decide::traefik::host::STACK as TRAEFIK;
+use crate::decide::traefik::publish::DIRECTORY as PUBLISHED;
 use crate::model::{DesiredStack, Settings};
-use crate::world::disk;
+use crate::world::{disk, watched};
 
 /// Which files of a stack's directory are ours: path and SHA-256 of the content. Their content is what stands in the
 /// repository, so the digest needs no key.
@@ -42,9 +44,13 @@ pub fn write(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
         write_beneath(&root, path, &file.bytes, mode)
             .map_err(|error| disk::unwritable(&directory.join(path), &error))?;
     }
-    link_env(settings, stack, &root).map_err(place)?;
+    link(&root, ".env", &env_path(settings, &stack.name)).map_err(place)?;
     for (path, digest) in before.iter().filter(|(path, _)| !after.contains_key(*path)) {
         remove_beneath(&root, path, digest).map_err(|error| disk::unwritable(&directory.join(path), &error))?;
+    }
+    if stack.name == TRAEFIK {
+        link(&root, PUBLISHED, &watched::directory(settings))
+            .map_err(|error| disk::unwritable(&directory.join(PUBLISHED), &error))?;
     }
     write_manifest(&manifest_path, &after)
 }
@@ -60,6 +66,9 @@ pub fn remove(settings: &Settings, name: &str) -> Result<(), Fault> {
         }
         // `.env` is our link; the directory goes only if nothing else is in it.
         let _ = rustix::fs::unlinkat(&root, ".env", AtFlags::empty());
+        if name == TRAEFIK {
+            let _ = rustix::fs::unlinkat(&root, PUBLISHED, AtFlags::empty());
+        }
         let _ = fs::remove_dir(&directory);
     }
     for path in [env_path(settings, name), manifest_path] {
@@ -96,11 +105,16 @@ fn edited(settings: &Settings, name: &str) -> Result<Vec<Edited>, Fault> {
             edited.push(Edited { place: directory.join(&path), path, found });
         }
     }
-    let target = env_path(settings, name);
-    let is_linked = fs::read_link(directory.join(".env")).is_ok_and(|link| link == target);
-    if !is_linked && manifest_path(settings, name).exists() {
-        // Not its content: whoever put a file there may have put secrets into it.
-        edited.push(Edited { path: ".env".into(), place: directory.join(".env"), found: None });
+    let mut links = vec![(".env", env_path(settings, name))];
+    if name == TRAEFIK {
+        links.push((PUBLISHED, watched::directory(settings)));
+    }
+    for (link, target) in links {
+        let is_linked = fs::read_link(directory.join(link)).is_ok_and(|found| found == target);
+        if !is_linked && manifest_path(settings, name).exists() {
+            // Not its content: whoever put a file there may have put secrets into it.
+            edited.push(Edited { path: link.into(), place: directory.join(link), found: None });
+        }
     }
     Ok(edited)
 }
@@ -189,24 +203,25 @@ fn clear_way(path: &Path) -> Result<(), Fault> {
     })
 }
 
-fn link_env(settings: &Settings, stack: &DesiredStack, root: &OwnedFd) -> io::Result<()> {
-    let target = env_path(settings, &stack.name);
-    if rustix::fs::readlinkat(root, ".env", Vec::new())
+/// Makes a link in the stack's directory, into memory.
+fn link(root: &OwnedFd, name: &str, target: &Path) -> io::Result<()> {
+    if rustix::fs::readlinkat(root, name, Vec::new())
         .is_ok_and(|now| now.as_bytes() == target.as_os_str().as_encoded_bytes())
     {
         return Ok(());
     }
-    let _ = rustix::fs::unlinkat(root, ".env.moorline-new", AtFlags::empty());
-    rustix::fs::symlinkat(&target, root, ".env.moorline-new")?;
-    Ok(rustix::fs::renameat(root, ".env.moorline-new", root, ".env")?)
+    let unfinished = format!("{name}.moorline-new");
+    let _ = rustix::fs::unlinkat(root, unfinished.as_str(), AtFlags::empty());
+    rustix::fs::symlinkat(target, root, unfinished.as_str())?;
+    Ok(rustix::fs::renameat(root, unfinished.as_str(), root, name)?)
 }
 
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
 }
 
 /// Opens the directory of a relative path beneath `root`, making what is missing.
-fn parent_beneath(root: &OwnedFd, path: &str, make: bool) -> io::Result<OwnedFd> {
+pub(super) fn parent_beneath(root: &OwnedFd, path: &str, make: bool) -> io::Result<OwnedFd> {
     let mut directory = root.try_clone()?;
     let Some((parents, _)) = path.rsplit_once('/') else { return Ok(directory) };
     for name in parents.split('/') {
@@ -227,11 +242,11 @@ fn parent_beneath(root: &OwnedFd, path: &str, make: bool) -> io::Result<OwnedFd>
     Ok(directory)
 }
 
-fn name_of(path: &str) -> &str {
+pub(super) fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn read_beneath(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+pub(super) fn read_beneath(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::openat(directory, name, flags, Mode::empty())?);
     let mut bytes = Vec::new();
@@ -239,7 +254,7 @@ fn read_beneath(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn write_beneath(root: &OwnedFd, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn write_beneath(root: &OwnedFd, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = parent_beneath(root, path, true)?;
     let name = name_of(path);
     // A file that is right already keeps its inode: single-file bind mounts hold on to it (COMPOSE.md, T5).
@@ -266,7 +281,12 @@ fn remove_beneath(root: &OwnedFd, path: &str, digest: &str) -> io::Result<()> {
     if is_ours {
         rustix::fs::unlinkat(&directory, name_of(path), AtFlags::empty())?;
     }
-    // Directories that became empty go too, innermost first; one that is not empty stays.
+    remove_empty_parents(root, path);
+    Ok(())
+}
+
+/// Directories that became empty go too, innermost first; one that is not empty stays.
+pub(super) fn remove_empty_parents(root: &OwnedFd, path: &str) {
     let mut rest = path;
     while let Some((parents, _)) = rest.rsplit_once('/') {
         let removed = parent_beneath(root, parents, false)
@@ -276,7 +296,6 @@ fn remove_beneath(root: &OwnedFd, path: &str, digest: &str) -> io::Result<()> {
         }
         rest = parents;
     }
-    Ok(())
 }
 
 #[cfg(test)]

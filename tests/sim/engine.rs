@@ -179,6 +179,14 @@ impl Engine {
         }
     }
 
+    /// The container of this service that runs, with the second of its start and the words of its command.
+    pub fn runs(&self, project: &str, name: &str, now: i64) -> Option<(String, i64, Vec<String>)> {
+        let of = |container: &&Instance| container.is_of(project, name) && container.state(now) == State::Running;
+        let container = self.containers.iter().find(of)?;
+        let words = container.definition["command"].as_array().into_iter().flatten().map(text).collect();
+        Some((container.id.clone(), container.started?, words))
+    }
+
     /// The image that a container was created from.
     pub fn image_of(&self, id: &str) -> String {
         self.containers.iter().find(|container| container.id == id).map(|found| found.image.clone()).unwrap_or_default()

@@ -10,6 +10,7 @@ mod engine;
 mod golden;
 mod repository;
 mod sealed;
+mod traefik;
 mod transcript;
 mod world;
 
@@ -18,5 +19,6 @@ pub use engine::{Behaviour, Engine};
 pub use golden::same_as_golden;
 pub use repository::{Repository, Signer, allowed_signers};
 pub use sealed::{ALPHA_KEY, BETA_KEY, Sealing, Sections, seal, seal_as};
+pub use traefik::Traefik;
 pub use transcript::Transcript;
 pub use world::{Host, Sim};

@@ -16,6 +16,7 @@ use moorline::decide::fault::{Code, Fault};
 use moorline::decide::health::Sample;
 use moorline::decide::push::Message;
 use moorline::decide::sops::Identities;
+use moorline::decide::traefik::due::Found;
 use moorline::decide::trust::{History, Objects};
 use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
@@ -31,6 +32,7 @@ use super::compose::Project;
 use super::engine::Engine;
 use super::repository::{Repository, Signer, allowed_signers};
 use super::sealed::ALPHA_KEY;
+use super::traefik::Traefik;
 
 /// 2026-01-01T00:00:00Z.
 const BEGIN: i64 = 1_767_225_600;
@@ -82,6 +84,10 @@ pub struct Host {
     pub snapshots: BTreeSet<String>,
     /// The fault of a pull that the registry refuses.
     pub pull_fails_as: Code,
+    /// The files in the directory that Traefik watches, in memory.
+    pub routes: BTreeMap<String, Vec<u8>>,
+    /// Traefik itself.
+    pub traefik: Traefik,
     /// What Compose says instead of doing anything.
     pub compose_says: Option<String>,
 }
@@ -133,6 +139,8 @@ impl Sim {
             written: BTreeMap::new(),
             snapshots: BTreeSet::new(),
             pull_fails_as: Code::StepFailed,
+            routes: BTreeMap::new(),
+            traefik: Traefik::default(),
             compose_says: None,
         };
         Self {
@@ -287,6 +295,7 @@ impl Sim {
         host.secrets.clear();
         host.push_urls.clear();
         host.outbox.clear();
+        host.routes.clear();
         let now = host.seconds();
         host.engine.reboot(now);
         drop(host);
@@ -451,6 +460,22 @@ impl Host {
 
     fn seconds(&self) -> i64 {
         self.clock / 1000
+    }
+
+    /// Traefik takes notice of what lies in its directory, if it runs. Returns its entry points.
+    pub fn traefik_looks(&mut self) -> BTreeSet<String> {
+        let runs = self.engine.runs("traefik", "traefik", self.seconds());
+        let words = runs.iter().flat_map(|(_, _, words)| words);
+        let flags = words.filter_map(|word| word.strip_prefix("--entryPoints."));
+        let entry_points = flags.filter_map(|flag| Some(flag.split_once('.')?.0.to_owned())).collect();
+        self.traefik.looks(runs.map(|(id, started, _)| (id, started)), &self.routes);
+        entry_points
+    }
+
+    /// Whether Traefik serves requests that match this rule.
+    pub fn serves(&mut self, rule: &str) -> bool {
+        let entry_points = self.traefik_looks();
+        self.traefik.serves(rule, &entry_points)
     }
 }
 
@@ -780,7 +805,7 @@ impl World for Sim {
                 host.secrets.retain(|path, _| !path.starts_with(&prefix));
                 Ok(())
             }
-            (Action::Gate { .. } | Action::Snapshot, _) | (_, None) => {
+            (Action::Gate { .. } | Action::Snapshot | Action::Publish { .. }, _) | (_, None) => {
                 panic!("`{}` cannot be carried out alone", step.action.verb())
             }
         }
@@ -802,7 +827,10 @@ impl World for Sim {
         let seen = host.engine.look(stack, services, host.seconds());
         // A program that prints everything that it was given.
         let words = |sample: Sample| LastWords {
-            text: Secret::new(format!("{} starts with\n{given}", sample.service)),
+            text: Secret::new(match stack {
+                "traefik" => host.traefik.log.join("\n"),
+                _ => format!("{} starts with\n{given}", sample.service),
+            }),
             exit_code: match sample.state {
                 State::Exited(code) => Some(code),
                 State::Restarting => Some(1),
@@ -821,8 +849,27 @@ impl World for Sim {
         Ok(host.engine.look(stack, services, host.seconds()))
     }
 
+    fn routes(&self) -> Result<Found, Fault> {
+        self.ask("routes");
+        Ok(self.host().routes.iter().map(|(path, bytes)| (path.clone(), Secret::new(bytes.clone()))).collect())
+    }
+
+    fn put_route(&self, path: &str, content: Option<&Secret<Vec<u8>>>) -> Result<(), Fault> {
+        let mut host = self.written(&format!("route {path}"))?;
+        match content {
+            Some(content) => _ = host.routes.insert(path.to_owned(), content.expose().clone()),
+            None => _ = host.routes.remove(path),
+        }
+        host.traefik_looks();
+        Ok(())
+    }
+
     async fn traefik_says(&self, address: &str) -> Result<serde_json::Value, Fault> {
-        Err(Fault::new(Code::TraefikSilent, format!("there is no Traefik at {address}")))
+        self.ask("traefik");
+        let mut host = self.host();
+        let entry_points = host.traefik_looks();
+        let said = host.traefik.says(&entry_points).filter(|_| address == "http://127.0.0.1:8080");
+        said.ok_or_else(|| Fault::new(Code::TraefikSilent, format!("Traefik's API does not answer at {address}")))
     }
 
     fn push_url(&self, monitor: &str) -> Option<Secret<String>> {

@@ -6,7 +6,7 @@ use crate::world_after::{assert_same, left};
 
 /// Kills the run after each of its effects; then one run more must end as an uncut run does, and leave nothing to do.
 #[track_caller]
-fn every_cut_converges(before: &Sim) {
+pub fn every_cut_converges(before: &Sim) {
     let uncut = before.fork();
     let report = uncut.run();
     assert!(report.fault.is_none(), "{:?}", report.fault);
@@ -20,7 +20,7 @@ fn every_cut_converges(before: &Sim) {
 
 /// The same, and the run that recovers is killed after each of its effects too.
 #[track_caller]
-fn every_two_cuts_converge(before: &Sim) {
+pub fn every_two_cuts_converge(before: &Sim) {
     let uncut = before.fork();
     uncut.run();
     let goal = left(&uncut);

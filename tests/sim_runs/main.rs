@@ -19,5 +19,6 @@ mod needs_and_images;
 mod properties;
 mod rings;
 mod scenarios;
+mod traefik;
 mod trust;
 mod world_after;

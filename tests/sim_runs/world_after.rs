@@ -33,6 +33,10 @@ pub fn left(sim: &Sim) -> String {
     for (path, content) in &host.secrets {
         let _ = writeln!(text, "memory {path} {}", String::from_utf8_lossy(content));
     }
+    for (path, content) in &host.routes {
+        let _ = writeln!(text, "route {path}\n{}", String::from_utf8_lossy(content));
+    }
+    let _ = writeln!(text, "routes {:?}", ledger.routes);
     let _ = writeln!(text, "networks {:?}\nvolumes {:?}", host.engine.networks, host.engine.volumes);
     for (stack, applied) in &ledger.applied {
         let snapshot: Vec<_> =

@@ -23,15 +23,13 @@ use crate::model::Inputs;
 pub struct Rendered {
     /// The name below `dynamic/`.
     pub name: String,
-    /// The bytes, with secrets in clear.
-    pub bytes: Vec<u8>,
-    /// Whether a secret stands in it: then it lives in memory only.
-    pub tainted: bool,
+    /// What it says, with secrets in clear.
+    pub root: Json,
 }
 
 impl std::fmt::Debug for Rendered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Rendered({}, {} bytes, tainted: {})", self.name, self.bytes.len(), self.tainted)
+        write!(f, "Rendered({})", self.name)
     }
 }
 
@@ -40,6 +38,8 @@ impl std::fmt::Debug for Rendered {
 pub struct Dynamic {
     /// What Traefik reads.
     pub rendered: Vec<Rendered>,
+    /// What stands beside it and is no dynamic file, such as a certificate, by path below `dynamic/`.
+    pub copied: BTreeMap<String, Vec<u8>>,
     /// What they define. Secrets stand in it as marks.
     pub definitions: Vec<Definition>,
     /// What is wrong.
@@ -57,17 +57,20 @@ pub fn read(inputs: &Inputs, key: &DigestKey) -> Dynamic {
             continue;
         };
         let place = format!("stacks/{}/{path}", inputs.stack);
+        if name.starts_with(publish::ADDED) {
+            dynamic.mistakes.push(Mistake::new(place, "this name is taken by moorline"));
+            continue;
+        }
         match name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
             Some("yaml" | "yml") => {}
             Some("toml") => {
                 dynamic.mistakes.push(Mistake::new(place, "TOML is not read here; write it as YAML"));
                 continue;
             }
-            _ => continue,
-        }
-        if name.starts_with(publish::ADDED) {
-            dynamic.mistakes.push(Mistake::new(place, "this name is taken by moorline"));
-            continue;
+            _ => {
+                dynamic.copied.insert(name.to_owned(), file.bytes.clone());
+                continue;
+            }
         }
         let Ok(text) = file.text() else {
             dynamic.mistakes.push(Mistake::new(place, "is not UTF-8 text"));
@@ -77,10 +80,8 @@ pub fn read(inputs: &Inputs, key: &DigestKey) -> Dynamic {
         let root = reading.file(text);
         if reading.mistakes.is_empty() {
             let marked = Json::Object(root.clone());
-            let tainted = !taint::places(&marked).is_empty();
-            let clear = if tainted { in_clear(&marked, inputs, key) } else { marked };
-            let bytes = publish::text(&clear).into_bytes();
-            dynamic.rendered.push(Rendered { name: name.to_owned(), bytes, tainted });
+            let root = in_clear(&marked, inputs, key);
+            dynamic.rendered.push(Rendered { name: name.to_owned(), root });
         }
         let Reading { place, lines, mistakes, .. } = reading;
         dynamic.definitions.extend(definition::definitions(&root, &lines, &inputs.stack, &place, &Source::File));
@@ -269,10 +270,10 @@ mod tests {
         let text = "http:\n  routers:\n    web: {rule: 'Host(`${DOMAIN}`)', service: web@docker, priority: 5}\n";
         let found = dynamic(&[("a.yaml", text), ("readme.md", "no"), ("sub/b.yml", "{}\n")]);
         assert_eq!(found.mistakes, []);
-        let rendered = String::from_utf8(found.rendered[0].bytes.clone()).unwrap();
+        let rendered = publish::text(&found.rendered[0].root);
         assert!(rendered.contains("\"rule\": \"Host(`example.org`)\""), "{rendered}");
         assert!(rendered.contains("\"service\": \"web@file\""), "{rendered}");
-        assert!(!found.rendered[0].tainted);
+        assert_eq!(found.copied.keys().collect::<Vec<_>>(), ["readme.md"]);
         assert_eq!(found.rendered[1].name, "sub/b.yml");
         assert_eq!(found.definitions[0].line("rule"), Some(3));
     }
@@ -282,8 +283,7 @@ mod tests {
         let text =
             "http:\n  middlewares:\n    m:\n      headers:\n        customRequestHeaders: {X-Token: 'a ${TOKEN}'}\n";
         let found = dynamic(&[("a.yaml", text)]);
-        assert!(found.rendered[0].tainted);
-        let rendered = String::from_utf8(found.rendered[0].bytes.clone()).unwrap();
+        let rendered = publish::text(&found.rendered[0].root);
         assert!(rendered.contains(r#""X-Token": "a hun\"ter2 {{"{{"}}""#), "{rendered}");
         assert!(!format!("{:?}{:?}", found.definitions, found.rendered).contains("ter2"));
     }

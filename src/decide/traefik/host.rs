@@ -9,9 +9,11 @@ use super::definition::Definition;
 use super::file::{self, Rendered};
 use super::inspect;
 use super::rough;
+use super::routes;
 use super::service::{self, Service};
 use super::statics::{self, Static};
 use super::translate::{self, Targets};
+use super::watched;
 use crate::decide::digest::DigestKey;
 use crate::decide::mistake::Mistake;
 use crate::model::{Inputs, Model};
@@ -37,6 +39,8 @@ pub struct Told {
     pub definitions: Vec<Definition>,
     /// The repository's dynamic files as Traefik reads them.
     pub rendered: Vec<Rendered>,
+    /// What stands beside them, by path below `dynamic/`.
+    pub copied: BTreeMap<String, Vec<u8>>,
     /// The static configuration; absent when the host has no Traefik.
     pub statics: Option<Static>,
     /// Everything that is wrong.
@@ -97,6 +101,7 @@ pub fn tell(
     let dynamic = file::read(traefik.inputs, key);
     told.definitions = dynamic.definitions;
     told.rendered = dynamic.rendered;
+    told.copied = dynamic.copied;
     told.mistakes = dynamic.mistakes;
     let proxy = traefik_service(traefik.model);
     let mut cut_off = Vec::new();
@@ -128,7 +133,19 @@ pub fn tell(
                 told.mistakes.extend(inspect::inspect(&told.definitions, &statics));
             }
             told.mistakes.append(&mut cut_off);
+            let is_told = !told.definitions.is_empty();
+            let definition = traefik.model.services.get(proxy).filter(|_| is_told && sight == Sight::Whole);
+            let unwatched = definition.map(|proxy| watched::mistakes(proxy, &statics, traefik.directory));
+            told.mistakes.extend(unwatched.into_iter().flatten());
             told.statics = Some(statics);
+            if is_told
+                && sight == Sight::Whole
+                && told.mistakes.is_empty()
+                && let Err(why) = routes::api(stacks, &told)
+            {
+                let text = format!("moorline could not see whether Traefik serves its routes: {why}");
+                told.mistakes.push(Mistake::new(format!("stacks/{STACK}/compose.yaml"), text));
+            }
         }
         Err(text) => {
             let (path, text) = text.split_once(": ").unwrap_or((STACK, text.as_str()));

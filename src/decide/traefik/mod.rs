@@ -2,6 +2,7 @@
 //! what its answers mean.
 
 pub mod definition;
+pub mod due;
 pub mod file;
 pub mod host;
 pub mod inspect;
@@ -16,6 +17,7 @@ pub mod schema;
 pub mod service;
 pub mod statics;
 pub mod translate;
+pub mod watched;
 pub mod yaml;
 
 pub use host::{Told, tell, tell_roughly};

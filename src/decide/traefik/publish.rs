@@ -5,64 +5,96 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::definition::{self, Definition, Source};
-use super::file::Rendered;
+use super::host::{STACK, Told};
 use crate::decide::digest::DigestKey;
+use crate::model::Secret;
 
 /// The directory of the stack `traefik` that is published.
 pub const DIRECTORY: &str = "dynamic";
 /// What files that moorline adds there begin with. No file of the repository may.
 pub const ADDED: &str = "moorline.";
-/// The file with the marker. It is read with all the others, so a generation that shows it has them all.
-pub const MARKER_FILE: &str = "moorline.generation.yaml";
+/// The file with everything that Traefik is told. It is one, since Traefik would take up what lies between two renames
+/// and keep it for `providersThrottleDuration`; and whoever has read its marker has read the whole.
+pub const FILE: &str = "moorline.routes.yaml";
 /// What the name of the marker begins with.
 const MARKER: &str = "moorline-gen-";
 
-/// One file as Traefik shall read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Content {
-    /// The bytes.
-    pub bytes: Vec<u8>,
-    /// Whether a secret stands in it: then it lives in memory only.
-    pub tainted: bool,
-}
-
-/// Everything that Traefik shall read, at one time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Everything that Traefik shall read, at one time. Secrets may stand in it.
+#[derive(Debug, Clone)]
 pub struct Publication {
-    /// By file name, with the marker.
-    pub files: BTreeMap<String, Content>,
+    /// [`FILE`], and what it refers to, such as certificates, by path below the directory.
+    pub files: BTreeMap<String, Secret<Vec<u8>>>,
     /// The middleware that proves that this generation was read: ask for `<marker>@file`.
     pub marker: String,
 }
 
-/// The files of a generation: one for each stack with labels, the rendered ones of the repository, and the marker.
+impl Publication {
+    /// The keyed digest of each file.
+    pub fn digests(&self, key: &DigestKey) -> BTreeMap<String, String> {
+        self.files.iter().map(|(name, bytes)| (name.clone(), key.of([bytes.expose().as_slice()]))).collect()
+    }
+}
+
+/// The files of a generation.
 ///
 /// The digest in the marker's name is keyed, since files may hold secrets and Traefik shows the name.
-pub fn publish(definitions: &[Definition], rendered: &[Rendered], key: &DigestKey) -> Publication {
-    let mut files = BTreeMap::new();
-    let mut stacks: BTreeMap<&str, Vec<&Definition>> = BTreeMap::new();
-    for definition in definitions.iter().filter(|definition| definition.source != Source::File) {
-        stacks.entry(&definition.stack).or_default().push(definition);
+pub fn publish(told: &Told, key: &DigestKey) -> Publication {
+    let by_labels = told.definitions.iter().filter(|definition| definition.source != Source::File);
+    let mut root = definition::file_of(by_labels);
+    for rendered in &told.rendered {
+        merge(&mut root, &rendered.root);
     }
-    for (stack, definitions) in stacks {
-        let bytes = text(&definition::file_of(definitions)).into_bytes();
-        files.insert(file_of_stack(stack), Content { bytes, tainted: false });
-    }
-    for rendered in rendered {
-        let content = Content { bytes: rendered.bytes.clone(), tainted: rendered.tainted };
-        files.insert(rendered.name.clone(), content);
-    }
-    let parts = files.iter().flat_map(|(name, content)| [name.as_bytes(), content.bytes.as_slice()]);
-    let marker = format!("{MARKER}{}", &key.of(parts)[..16]);
-    let middleware = json!({ "http": { "middlewares": { &marker: { "addPrefix": { "prefix": "/" } } } } });
-    let content = Content { bytes: text(&middleware).into_bytes(), tainted: false };
-    files.insert(MARKER_FILE.to_owned(), content);
+    let whole = root.to_string();
+    let copied = told.copied.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_slice()]);
+    let marker = format!("{MARKER}{}", &key.of([whole.as_bytes()].into_iter().chain(copied))[..16]);
+    merge(&mut root, &json!({ "http": { "middlewares": { &marker: { "addPrefix": { "prefix": "/" } } } } }));
+    let mut files: BTreeMap<String, Secret<Vec<u8>>> =
+        told.copied.iter().map(|(name, bytes)| (name.clone(), Secret::new(bytes.clone()))).collect();
+    files.insert(FILE.to_owned(), Secret::new(text(&root).into_bytes()));
     Publication { files, marker }
 }
 
-/// The file with the labels of a stack.
-pub fn file_of_stack(stack: &str) -> String {
-    format!("{ADDED}{stack}.yaml")
+/// Adds what one file says to another: sections are put together, names in them differ (`inspect` saw to it).
+fn merge(into: &mut Json, from: &Json) {
+    match (into, from) {
+        (Json::Object(into), Json::Object(from)) => {
+            for (name, value) in from {
+                match into.get_mut(name) {
+                    Some(there) => merge(there, value),
+                    None => _ = into.insert(name.clone(), value.clone()),
+                }
+            }
+        }
+        (Json::Array(into), Json::Array(from)) => into.extend(from.iter().cloned()),
+        (into, from) => into.clone_from(from),
+    }
+}
+
+/// What one stack has to do with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Share {
+    /// The keyed digest of everything that it says.
+    pub digest: String,
+    /// How many routers it has.
+    pub routes: usize,
+}
+
+/// What each stack says; stacks that say nothing are absent.
+pub fn shares(told: &Told, key: &DigestKey) -> BTreeMap<String, Share> {
+    let mut parts: BTreeMap<&str, (Vec<Vec<u8>>, usize)> = BTreeMap::new();
+    for one in &told.definitions {
+        let (said, routes) = parts.entry(&one.stack).or_default();
+        said.push(json!([one.protocol, one.section, one.name, one.value]).to_string().into_bytes());
+        *routes += usize::from(one.section == "routers");
+    }
+    for (name, bytes) in &told.copied {
+        let (said, _) = parts.entry(STACK).or_default();
+        said.extend([name.clone().into_bytes(), bytes.clone()]);
+    }
+    let share = |(stack, (said, routes)): (&str, (Vec<Vec<u8>>, usize))| {
+        (stack.to_owned(), Share { digest: key.of(said.iter().map(Vec::as_slice)), routes })
+    };
+    parts.into_iter().map(share).collect()
 }
 
 /// A dynamic file. Every text is quoted: what looks like a number or a date to one YAML reader is text to another.
@@ -129,6 +161,10 @@ pub struct RouterState {
     pub protocol: String,
     /// The name.
     pub name: String,
+    /// The stack that defines it.
+    pub stack: String,
+    /// The file in the repository that does, with the line.
+    pub place: String,
     /// What Traefik says.
     pub state: State,
 }
@@ -156,6 +192,11 @@ pub fn judge(rawdata: &Json, definitions: &[Definition], marker: &str) -> Judgem
     let routers = routers.map(|router| RouterState {
         protocol: router.protocol.clone(),
         name: router.name.clone(),
+        stack: router.stack.clone(),
+        place: match router.line("rule").or_else(|| router.line("")) {
+            Some(line) => format!("{}:{line}", router.path),
+            None => router.path.clone(),
+        },
         state: state(rawdata, &router.protocol, &router.name),
     });
     Judgement { loaded, routers: routers.collect() }
@@ -177,6 +218,7 @@ pub fn state(rawdata: &Json, protocol: &str, name: &str) -> State {
 
 #[cfg(test)]
 mod tests {
+    use super::super::file::Rendered;
     use super::*;
 
     fn router(name: &str) -> Definition {
@@ -202,17 +244,51 @@ mod tests {
         assert_eq!(read, root);
     }
 
+    fn told(definitions: Vec<Definition>) -> Told {
+        Told { definitions, ..Told::default() }
+    }
+
     #[test]
     fn another_content_is_another_generation_and_the_same_is_the_same() {
         let key = DigestKey::new(vec![1; 32]);
-        let one = publish(&[router("a")], &[], &key);
-        assert_eq!(one, publish(&[router("a")], &[], &key));
-        let two = publish(&[router("b")], &[], &key);
-        assert_ne!(one.marker, two.marker);
-        assert_ne!(one.marker, publish(&[router("a")], &[], &DigestKey::new(vec![2; 32])).marker);
-        assert_eq!(one.files.keys().collect::<Vec<_>>(), ["moorline.generation.yaml", "moorline.web.yaml"]);
-        let marker = String::from_utf8(one.files[MARKER_FILE].bytes.clone()).unwrap();
-        assert!(marker.contains(&one.marker), "{marker}");
+        let one = publish(&told(vec![router("a")]), &key);
+        assert_eq!(one.marker, publish(&told(vec![router("a")]), &key).marker);
+        assert_ne!(one.marker, publish(&told(vec![router("b")]), &key).marker);
+        assert_ne!(one.marker, publish(&told(vec![router("a")]), &DigestKey::new(vec![2; 32])).marker);
+        let copied = Told { copied: [("pem".to_owned(), b"x".to_vec())].into(), ..told(vec![router("a")]) };
+        assert_ne!(one.marker, publish(&copied, &key).marker);
+        assert_eq!(publish(&copied, &key).digests(&key).keys().collect::<Vec<_>>(), [FILE, "pem"]);
+        let text = String::from_utf8(one.files[FILE].expose().clone()).unwrap();
+        assert!(text.contains(&one.marker), "{text}");
+        assert!(!format!("{one:?}").contains("Host"), "{one:?}");
+    }
+
+    #[test]
+    fn files_and_labels_become_one_file() {
+        let rendered = |root: Json| Rendered { name: "a.yaml".into(), root };
+        let told = Told {
+            rendered: vec![
+                rendered(json!({"http": {"routers": {"b": {"rule": "Host(`b`)"}}}, "tls": {"certificates": [1]}})),
+                rendered(json!({"http": {"middlewares": {"m": {}}}, "tls": {"certificates": [2]}})),
+            ],
+            ..told(vec![router("a")])
+        };
+        let publication = publish(&told, &DigestKey::new(vec![1; 32]));
+        let text = String::from_utf8(publication.files[FILE].expose().clone()).unwrap();
+        let read: Json = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(read["http"]["routers"].as_object().unwrap().keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(read["http"]["middlewares"].as_object().unwrap().len(), 2);
+        assert_eq!(read["tls"]["certificates"], json!([1, 2]));
+    }
+
+    #[test]
+    fn each_stack_has_its_share() {
+        let key = DigestKey::new(vec![1; 32]);
+        let other = Definition { stack: "shop".into(), ..router("b") };
+        let both = shares(&told(vec![router("a"), other.clone()]), &key);
+        assert_eq!(both["web"], shares(&told(vec![router("a")]), &key)["web"]);
+        assert_eq!(both["shop"].routes, 1);
+        assert_eq!(shares(&told(Vec::new()), &key), BTreeMap::new());
     }
 
     #[test]

@@ -221,7 +221,7 @@ mod tests {
         let model = Model { services: [("traefik".to_owned(), service)].into(), ..Model::default() };
         let stacks = [Stack { inputs: &inputs, model: &model, directory: "/s/traefik" }];
         let told = host::tell(&stacks, &DigestKey::new(vec![0; 32]), host::Sight::Whole, &|_, _| None);
-        assert_eq!(told.mistakes, []);
+        assert!(told.statics.is_some(), "{:?}", told.mistakes);
         check(&stacks, &told)
     }
 

@@ -46,6 +46,8 @@ pub struct Static {
     pub api_is_insecure: bool,
     /// Directories and files of the file provider, as Traefik sees them.
     pub watched: BTreeSet<String>,
+    /// Whether it looks at them once and never again.
+    pub never_looks_again: bool,
     /// Whether rules are in the words of Traefik 2 unless they say otherwise.
     pub rules_are_old: bool,
     /// Other providers, whose names are not ours to check.
@@ -222,6 +224,7 @@ fn from(settings: &Settings, path: &str, text: String) -> Static {
             ["api", "insecure"] => read.api_is_insecure = value == "true",
             ["core", "defaultrulesyntax"] => read.rules_are_old = value.eq_ignore_ascii_case("v2"),
             ["providers", "file", "directory" | "filename"] => _ = read.watched.insert(value.clone()),
+            ["providers", "file", "watch"] => read.never_looks_again = value.eq_ignore_ascii_case("false"),
             ["providers", "plugin", name, ..] => _ = read.providers.insert(format!("plugin-{name}")),
             ["providers", name, ..] if !["file", "providersthrottleduration", "precedence"].contains(name) => {
                 read.providers.insert((*name).to_owned());

@@ -7,7 +7,7 @@ use super::{Host, show};
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::model::{Anchor, Revision, Warrant};
-use crate::runs::prepare;
+use crate::runs::accept;
 use crate::world::{World, ledger, person};
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ fn move_anchor(host: &Host, revision: &Revision, reason: &str, sure: bool) -> Re
     world.set_up()?;
     // No run may be in flight: it would write the old anchor back.
     let _lock = world.lock_run("trust")?;
-    prepare::can_be_anchor(&*world, revision)?;
+    accept::can_be_anchor(&*world, revision)?;
     let from = match world.ledger() {
         Ok(ledger) => ledger.anchor.map_or_else(|| "nothing".to_owned(), |anchor| anchor.revision.to_string()),
         // This is the way back from one; what can be read of it is kept.

@@ -11,7 +11,7 @@ use crate::decide::fault::Fault;
 use crate::decide::trust::Verified;
 use crate::decide::{delivery, fleet, render};
 use crate::model::{Applied, Inputs, Ledger, Remap, Revision};
-use crate::runs::{prepare, publish};
+use crate::runs::{accept, prepare, publish};
 use crate::world::World;
 
 /// What came back and what did not.
@@ -37,7 +37,7 @@ pub fn restore(world: &impl World) -> Result<Restored, Fault> {
     if !wanted.is_empty() {
         // From the anchor and not from the tip: what was fetched since may be refused, and that is no reason to keep
         // accepted secrets away.
-        let verified = prepare::verify(world, &ledger, &anchor.revision, Some(&anchor.first))?;
+        let verified = accept::verify(world, &ledger, &anchor.revision, Some(&anchor.first))?;
         for revision in revisions(&ledger) {
             if wanted.is_empty() {
                 break;
@@ -96,7 +96,7 @@ fn inputs(
     revision: &Revision,
     key: &DigestKey,
 ) -> Result<Vec<Inputs>, Fault> {
-    let tree = prepare::admit(world, verified, revision, ledger)?;
+    let tree = accept::admit(world, verified, revision, ledger)?;
     let spec = fleet::read(&tree, &world.settings().host)
         .map_err(|found| fleet::spec_invalid(found, tree.revision().short()))?;
     let (secrets, _) = prepare::open(world, &spec)?;

@@ -1,5 +1,6 @@
 //! One file per run, each read from top to bottom. Runs call decisions and the world; they hold no rules of their own.
 
+pub mod accept;
 pub mod agent;
 pub mod boot;
 pub mod courier;

@@ -8,8 +8,9 @@ use crate::decide::plan::{self, Circumstances};
 use crate::decide::report::Draft;
 use crate::decide::{compose, fleet, policy, render};
 use crate::model::{Ledger, Observed, Revision, Tree};
+use crate::runs::accept::Trust;
 use crate::runs::images;
-use crate::runs::prepare::{self, Trust};
+use crate::runs::prepare;
 use crate::world::World;
 
 /// What a run on this host would do now, or if its ring pointed at `at`.

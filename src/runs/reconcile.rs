@@ -9,6 +9,7 @@ use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::{drift, page, push, seen};
 use crate::model::ledger::Settled;
 use crate::model::{Ledger, Report, Verdict};
+use crate::runs::accept::Trust;
 use crate::runs::prepare::{self, Prepared};
 use crate::runs::{deploy, good, images};
 use crate::world::World;
@@ -56,7 +57,7 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
         unless_held(world, draft)?;
         return images::sweep(world, &mut ledger, draft).await;
     }
-    let prepared = prepare::prepare(world, &mut ledger, draft, prepare::Trust::Advance, None).await?;
+    let prepared = prepare::prepare(world, &mut ledger, draft, Trust::Advance, None).await?;
     unless_held(world, draft)?;
     if !draft.plan.steps.is_empty() {
         let revision = draft.revision.clone();

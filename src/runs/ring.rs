@@ -8,7 +8,7 @@ use crate::decide::ring::seal::{self, Offered};
 use crate::decide::ring::{Answer, Heading, Question, answer};
 use crate::decide::trust::{Verified, VerifiedTree};
 use crate::model::{Ledger, Revision, Ring, RingPointer, Tree};
-use crate::runs::prepare::{self, Trust};
+use crate::runs::accept::{self, Trust};
 use crate::world::World;
 
 /// What this host should run, and the ring that says so.
@@ -136,10 +136,10 @@ fn first(ledger: &Ledger, verified: &Verified) -> Revision {
 /// be on the same path, and not older than the first one.
 fn admit(world: &impl World, ledger: &Ledger, verified: &Verified, revision: &Revision) -> Result<VerifiedTree, Fault> {
     if verified.accepts(revision) {
-        return prepare::admit(world, verified, revision, ledger);
+        return accept::admit(world, verified, revision, ledger);
     }
-    let whole = prepare::verify(world, ledger, verified.tip(), Some(&first(ledger, verified)))?;
-    prepare::admit(world, &whole, revision, ledger)
+    let whole = accept::verify(world, ledger, verified.tip(), Some(&first(ledger, verified)))?;
+    accept::admit(world, &whole, revision, ledger)
 }
 
 /// Says that the ring is halted, if a newer tip that can be believed says so. A run asks before it touches a stack, since
@@ -148,8 +148,8 @@ pub fn unless_halted(world: &impl World, ledger: &Ledger, draft: &Draft) -> Resu
     let Some(tip) = world.newer_tip(draft.tip.as_ref()) else { return Ok(()) };
     let until = ledger.anchor.as_ref().map(|anchor| &anchor.revision);
     // What is wrong with the newer tip is the business of the next run.
-    let read = prepare::verify(world, ledger, &tip, until)
-        .and_then(|verified| prepare::admit(world, &verified, &tip, ledger))
+    let read = accept::verify(world, ledger, &tip, until)
+        .and_then(|verified| accept::admit(world, &verified, &tip, ledger))
         .and_then(|tree| ring_at(world, &tree, &tip));
     match read {
         Ok(Ring { name, halt: Some(reason), .. }) => {

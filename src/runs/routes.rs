@@ -9,7 +9,8 @@ use crate::decide::traefik::host::{self, Sight, Stack, Told};
 use crate::decide::traefik::routes::{self, Route};
 use crate::decide::{fleet, render};
 use crate::model::{Desired, Inputs, Settings, Tree};
-use crate::runs::prepare::{self, Trust};
+use crate::runs::accept::Trust;
+use crate::runs::prepare;
 use crate::world::World;
 
 /// What leads where on one host.

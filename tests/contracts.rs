@@ -149,6 +149,7 @@ fn report() -> Report {
             service: "app".into(),
             container: "web-app-1".into(),
             image: "app:2".into(),
+            digest: Some("app@sha256:4567".into()),
             state: State::Exited(3),
             health: Some(Health::Unhealthy),
         }],
@@ -186,6 +187,7 @@ fn ledger() -> Ledger {
         content: BTreeMap::from([("app".to_owned(), "4567".to_owned())]),
         reloads: BTreeMap::from([("proxy".to_owned(), "89ab".to_owned())]),
         snapshot: vec![container],
+        digests: BTreeMap::from([("sha256:cdef".to_owned(), "app@sha256:0123".to_owned())]),
         plugin: "2.40.3".into(),
         at: at(97),
     };
@@ -241,8 +243,15 @@ fn ledger() -> Ledger {
         remap: moorline::model::Remap { uid: 231_072, gid: 231_072 },
         images: BTreeMap::from([(
             "app:1".to_owned(),
-            PulledImage { id: "sha256:cdef".into(), at: at(5), unused_since: Some(at(97)), removed: true },
+            PulledImage {
+                id: "sha256:cdef".into(),
+                digest: Some("app@sha256:0123".into()),
+                at: at(5),
+                unused_since: Some(at(97)),
+                removed: true,
+            },
         )]),
+        pulling: BTreeSet::from(["app:2".to_owned()]),
         failures: BTreeMap::from([("web".to_owned(), failure.clone())]),
         repairs: BTreeMap::from([("web".to_owned(), failure)]),
         routes: Some(Published {

@@ -159,6 +159,7 @@ fn as_applied(name: &str, stack: StackCase, observed: &Observed) -> Applied {
         model: stack.model,
         content: stack.content,
         reloads: stack.reloads,
+        digests: BTreeMap::new(),
         plugin: PLUGIN.into(),
         at: jiff::Timestamp::UNIX_EPOCH,
     }

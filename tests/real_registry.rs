@@ -12,7 +12,7 @@ mod support;
 
 use support::lab::WEB;
 use support::misbehaving::{self, Manners};
-use support::{Image, Lab, Misbehaving, Registry, search_for_canary};
+use support::{Image, Lab, Misbehaving, Registry, Run as _, search_for_canary};
 
 /// The proxy of [`Misbehaving`], not a test.
 #[test]
@@ -201,6 +201,20 @@ fn images_that_nothing_needs_are_removed_and_nobody_elses_are() {
 
     let mut ledger = ledger::read(&lab.host.state()).unwrap();
     assert_eq!(ledger.images.len(), 3);
+    let digest = ledger.images[&format!("{reference}:3")].digest.clone().unwrap();
+    assert!(digest.starts_with(&format!("{reference}@sha256:")), "{digest}");
+    let status = lab.host.status();
+    for services in [&status["services"], &status["last_run"]["services"]] {
+        let web = services.as_array().unwrap().iter().find(|service| service["service"] == "web").unwrap();
+        assert_eq!(web["digest"], digest.as_str());
+    }
+    // A run that was killed before it could write down what it had pulled.
+    let two = ledger.images.remove(&format!("{reference}:2")).unwrap();
+    ledger.pulling.insert(format!("{reference}:2"));
+    ledger::write_but_hold(&lab.host.state(), &ledger).unwrap();
+    lab.host.moorline(&["reconcile"]).succeeds();
+    let mut ledger = ledger::read(&lab.host.state()).unwrap();
+    assert_eq!(ledger.images[&format!("{reference}:2")].id, two.id);
     for version in [1, 2] {
         let image = ledger.images.get_mut(&format!("{reference}:{version}")).unwrap();
         assert!(image.unused_since.is_some(), "{image:?}");
@@ -215,4 +229,60 @@ fn images_that_nothing_needs_are_removed_and_nobody_elses_are() {
     assert!(has(&format!("{reference}:2")), "a container was made from it");
     assert!(has(&format!("{reference}:3")) && has("theirs/image:1") && has("lab/web:1"));
     assert_eq!(lab.exec("web", "web", &["cat", "/www/version"]), "3");
+}
+
+/// A small file system over the engine's data. Dropping it takes it away.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn over(directory: &std::path::Path) -> Self {
+        let options = ["-t", "tmpfs", "-o", "size=600m", "tmpfs"];
+        std::process::Command::new("mount").args(options).arg(directory).run().succeeds();
+        Self(directory.to_owned())
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let ended = std::process::Command::new("umount").arg("-l").arg(&self.0).run();
+        assert!(ended.code.is_some(), "{ended}");
+    }
+}
+
+#[test]
+fn a_pull_of_unknown_size_ends_before_the_disk_is_full() {
+    let mut lab = Lab::new();
+    let engine = lab.engine.clone();
+    let registry = Registry::start(&engine, false);
+    let proxy = Misbehaving::before(&registry, &engine);
+    registry.push("lab/db:1", "team/db:1");
+    engine.stop();
+    let small = Small::over(&engine.data_root);
+    engine.resume();
+    let image = format!("{}/team/db:1", proxy.address());
+    lab.fleet.write("stacks/web/compose.yaml", format!("services: {{ db: {{ image: \"{image}\" }} }}\n"));
+    lab.secrets("");
+    lab.publish("first");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    // Nothing says how large the layer is, and it comes a byte at a time.
+    proxy.be(Manners::SlowAndUnsaid);
+    let mut reconcile = lab.host.command(&["reconcile"]);
+    reconcile.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let running = reconcile.spawn().unwrap();
+    let begun = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with("GetImageBlob");
+    support::until("the layer is on its way", || {
+        let found = std::fs::read_dir(engine.scratch().join("tmp")).unwrap().flatten().any(|entry| begun(&entry));
+        found.then_some(())
+    });
+    // Somebody else takes the space meanwhile.
+    std::fs::write(small.0.join("filler"), vec![7; 120 << 20]).unwrap();
+    let ended = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("error[space-short]") && said.contains("MiB are missing of the 512 MiB"), "{said}");
+    assert!(said.contains("docker image prune"), "{said}");
+    // It comes back by itself.
+    std::fs::remove_file(small.0.join("filler")).unwrap();
+    proxy.be(Manners::Honest);
+    lab.host.moorline(&["reconcile"]).succeeds();
+    engine.stop();
 }

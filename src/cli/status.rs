@@ -31,7 +31,9 @@ pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let last = last_report::newer(&settings.run, last);
     let engine = block_on(world.observe())?;
     let (services, engine) = match engine {
-        Ok(observed) => (report::statuses(&observed, |stack| ledger.applied.contains_key(stack)), None),
+        Ok(observed) => {
+            (report::statuses(&observed, &ledger.digests(), |stack| ledger.applied.contains_key(stack)), None)
+        }
         Err(fault) => (last.as_ref().map(|last| last.services.clone()).unwrap_or_default(), Some(fault)),
     };
     let running = lock::holder(&settings.run.join(lock::AGENT));

@@ -98,8 +98,23 @@ pub fn pause_after(tries: usize) -> Option<Duration> {
 }
 
 /// How much space a pull of so many packed bytes needs, in bytes.
-pub fn space_needed(packed: u64) -> u64 {
+fn space_needed(packed: u64) -> u64 {
     packed.saturating_mul(UNPACKED).saturating_add(RESERVE)
+}
+
+/// How much space is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Short {
+    /// The bytes that are needed.
+    pub needed: u64,
+    /// How many of them are not free.
+    pub missing: u64,
+}
+
+/// What is missing for a pull of so many packed bytes; none if it fits.
+pub fn space_missing(packed: u64, free: u64) -> Option<Short> {
+    let needed = space_needed(packed);
+    (free < needed).then(|| Short { needed, missing: needed - free })
 }
 
 /// What is to be done about the images that were pulled here.
@@ -133,6 +148,14 @@ pub fn sweep<'a>(
     }
     sweep.due.truncate(MOST_REMOVED);
     sweep
+}
+
+/// What the registry of this reference calls the image, out of what all registries call it.
+pub fn digest_of(reference: &str, digests: &[String]) -> Option<String> {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let repository = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(left, _)| left);
+    let of_repository = |digest: &&String| digest.split_once('@').is_some_and(|(named, _)| named == repository);
+    digests.iter().find(of_repository).or(digests.first()).cloned()
 }
 
 /// Why an image that was just pulled is not the one that this name stood for; none if it may be used.
@@ -203,6 +226,7 @@ mod tests {
         let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
         let image = |since: Option<&str>, removed| PulledImage {
             id: "sha256:1".into(),
+            digest: None,
             at: "2026-01-01T00:00:00Z".parse().unwrap(),
             unused_since: since.map(|since| since.parse().unwrap()),
             removed,
@@ -227,9 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_is_the_one_of_the_registry_that_the_reference_names() {
+        let digests = ["mirror:5000/a/web@sha256:1".to_owned(), "nginx@sha256:2".to_owned()];
+        let of = |reference| digest_of(reference, &digests).unwrap();
+        assert_eq!(of("nginx:1.27"), digests[1]);
+        assert_eq!(of("mirror:5000/a/web"), digests[0]);
+        assert_eq!(of("mirror:5000/a/web:1@sha256:1"), digests[0]);
+        assert_eq!(of("docker.io/library/nginx:1"), digests[0], "named in another way");
+        assert_eq!(digest_of("nginx:1", &[]), None);
+    }
+
+    #[test]
     fn a_tag_that_moved_is_noticed_unless_it_may_move() {
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
-        let before = PulledImage { id: "sha256:1".into(), at, unused_since: None, removed: true };
+        let before = PulledImage { id: "sha256:1".into(), digest: None, at, unused_since: None, removed: true };
         assert!(moved("web:1", "sha256:2", Some(&before), false).is_some());
         assert!(moved("web:1", "sha256:1", Some(&before), false).is_none());
         assert!(moved("web:1", "sha256:2", Some(&before), true).is_none());

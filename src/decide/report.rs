@@ -44,6 +44,8 @@ pub struct Draft {
     pub stacks: Vec<String>,
     /// What the engine said last.
     pub observed: Observed,
+    /// What registries call the images of the stacks, by the engine's id of the image.
+    pub digests: BTreeMap<String, String>,
     /// Facts that are not faults.
     pub notes: Vec<String>,
     /// Facts of this run alone: the next one finds them again, or not.
@@ -87,6 +89,7 @@ impl Draft {
             outcomes: Vec::new(),
             stacks: Vec::new(),
             observed: Observed::default(),
+            digests: BTreeMap::new(),
             notes: Vec::new(),
             remarks: Vec::new(),
             accepted: None,
@@ -104,7 +107,7 @@ impl Draft {
 
 /// The report of a run that ended with `result`.
 pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report {
-    let services = statuses(&draft.observed, |stack| draft.stacks.iter().any(|ours| ours == stack));
+    let services = statuses(&draft.observed, &draft.digests, |stack| draft.stacks.iter().any(|ours| ours == stack));
     let troubled = troubles(&draft);
     let fault = match result {
         // What ended the run does not hide what had happened before.
@@ -253,7 +256,10 @@ pub fn step_fault(step: &Step, fault: &Fault) -> Fault {
     named.because.extend(fault.places.iter().chain(&fault.because).cloned());
     named.hint = Some(match (code, &fault.hint) {
         (Code::GateFailed, _) => format!("docker compose -p {} logs", step.stack),
-        (Code::SnapshotMissing, Some(hint)) => hint.clone(),
+        (Code::SnapshotMissing | Code::SpaceShort, Some(hint)) => hint.clone(),
+        (Code::ImageRefused | Code::ImageDenied | Code::ImageMoved | Code::ImageUnavailable, Some(hint)) => {
+            hint.clone()
+        }
         _ => "moorline runs show".into(),
     });
     named
@@ -278,13 +284,19 @@ fn unfinished(draft: &Draft) -> Option<Fault> {
 }
 
 /// The services of the stacks that `is_ours` names, as the engine shows them.
-pub fn statuses(observed: &Observed, is_ours: impl Fn(&str) -> bool) -> Vec<ServiceStatus> {
+/// `digests` is what registries call images, by the engine's id.
+pub fn statuses(
+    observed: &Observed,
+    digests: &BTreeMap<String, String>,
+    is_ours: impl Fn(&str) -> bool,
+) -> Vec<ServiceStatus> {
     let of_ours = |container: &&Container| is_ours(&container.project);
     let status = |container: &Container| ServiceStatus {
         stack: container.project.clone(),
         service: container.service.clone(),
         container: container.name.clone(),
         image: container.image.clone(),
+        digest: digests.get(&container.image_id).cloned(),
         state: container.state,
         health: container.health,
     };

@@ -56,6 +56,7 @@ mod tests {
             content: BTreeMap::new(),
             reloads: BTreeMap::new(),
             snapshot: vec![container(State::Running)],
+            digests: BTreeMap::new(),
             plugin: String::new(),
             at: jiff::Timestamp::UNIX_EPOCH,
         };

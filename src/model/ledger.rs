@@ -56,6 +56,9 @@ pub struct Ledger {
     /// What Traefik was told; absent as long as it was told nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Published>,
+    /// Images whose pull has begun and was not seen to end: they are ours, too, should they be here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pulling: BTreeSet<String>,
     /// Deploys that failed, by stack.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, Failure>,
@@ -184,6 +187,9 @@ pub struct Applied {
     pub reloads: BTreeMap<String, String>,
     /// The containers right after.
     pub snapshot: Vec<Container>,
+    /// What registries call the images of these containers, by the engine's id of the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
     /// The version of the Compose plugin that made them.
     pub plugin: String,
     /// When.
@@ -236,6 +242,9 @@ pub struct Hold {
 pub struct PulledImage {
     /// The engine's id of it: the digest of its configuration, which names every layer.
     pub id: String,
+    /// What the registry calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// When.
     pub at: Timestamp,
     /// Since when no state of this host has needed it.
@@ -251,6 +260,11 @@ impl Ledger {
     /// there it is what the last converged run was based on.
     pub fn released(&self) -> Option<&Revision> {
         self.released.as_ref().or(self.settled.as_ref().map(|settled| &settled.revision))
+    }
+
+    /// What registries call the images of all stacks, by the engine's id of the image.
+    pub fn digests(&self) -> BTreeMap<String, String> {
+        self.applied.values().flat_map(|applied| applied.digests.clone()).collect()
     }
 
     /// The hold that is in force at `now`.

@@ -24,7 +24,7 @@ pub use good::Good;
 pub use host::{HostSpec, Monitors, StackSource};
 pub use intent::{Intent, Phase};
 pub use ledger::{Anchor, Applied, Hold, Ledger, Warrant};
-pub use observed::{Container, Health, Observed, State};
+pub use observed::{Container, Health, Image, Observed, State};
 pub use page::Page;
 pub use plan::{Action, Cause, Outcome, Plan, Step, Verdict};
 pub use report::{Report, RunEnd};

@@ -63,6 +63,15 @@ impl Container {
     }
 }
 
+/// An image on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The engine's id of it: the digest of its configuration, which names every layer.
+    pub id: String,
+    /// What registries call it: `<repository>@sha256:...`. None if it came from no registry.
+    pub digests: Vec<String>,
+}
+
 /// The engine's word for what a container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

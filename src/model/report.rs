@@ -149,6 +149,9 @@ pub struct ServiceStatus {
     pub container: String,
     /// The image it was created from.
     pub image: String,
+    /// What the registry calls that image, if it came from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// What it does.
     pub state: State,
     /// Its health check's verdict.

@@ -5,6 +5,7 @@ use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::render::{self, Secrets};
 use crate::model::{Applied, DesiredStack, Good, HostSpec, Inputs, Ledger, Left, Revision};
+use crate::runs::images;
 use crate::runs::prepare::{self, Prepared};
 use crate::world::World;
 
@@ -65,13 +66,16 @@ pub async fn note(
     plugin: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Fault> {
+    let snapshot = world.observe().await?.snapshot(&desired.name);
+    let digests = images::digests(world, &snapshot).await?;
     let applied = Applied {
         revision,
         digest: desired.digest.clone(),
         model: desired.model.clone(),
         content: desired.content.clone(),
         reloads: desired.reloads.clone(),
-        snapshot: world.observe().await?.snapshot(&desired.name),
+        snapshot,
+        digests,
         plugin: plugin.to_owned(),
         at: world.now(),
     };

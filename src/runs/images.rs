@@ -1,5 +1,7 @@
 //! Fetches the images of a plan before anything that runs is touched, and removes those that nobody needs any more.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures_util::StreamExt;
 
 use crate::decide::compose::{Extension, Images};
@@ -8,7 +10,7 @@ use crate::decide::fault::{Code, Fault};
 use crate::decide::images;
 use crate::decide::report::Draft;
 use crate::model::ledger::PulledImage;
-use crate::model::{Action, Ledger, Model, Step};
+use crate::model::{Action, Container, Image, Ledger, Model, Step};
 use crate::runs::deploy::outcome;
 use crate::runs::prepare::Prepared;
 use crate::world::{Removal, World};
@@ -35,6 +37,13 @@ pub async fn pull_all(
     stopped: &str,
 ) -> Result<Missed, Fault> {
     let known = ledger.images.clone();
+    let wanted = steps.iter().filter(|step| !draft.held.contains_key(&step.stack));
+    let wanted: BTreeSet<String> = wanted.filter_map(|step| image_of(step).map(str::to_owned)).collect();
+    if !wanted.is_empty() {
+        // Before the first byte: whoever is killed in the middle must find again what is his.
+        ledger.pulling.extend(wanted);
+        world.persist(ledger)?;
+    }
     let ended = std::cell::RefCell::new(None::<String>);
     let one = async |step: &Step| {
         let began = world.now();
@@ -57,9 +66,9 @@ pub async fn pull_all(
     let mut fetched = false;
     for (outcome, result) in results {
         match (&outcome.step.action, result) {
-            (Action::Pull { image }, Ok(Some(id))) => {
-                let image = (image.clone(), PulledImage { id, at: world.now(), unused_since: None, removed: false });
-                ledger.images.extend([image]);
+            (Action::Pull { image: reference }, Ok(Some(image))) => {
+                ledger.images.insert(reference.clone(), pulled(world, reference, image));
+                ledger.pulling.remove(reference);
                 fetched = true;
             }
             (_, Err(fault)) if fault.code != Code::Stopped => missed.failed.push((outcome.step.clone(), fault)),
@@ -74,15 +83,15 @@ pub async fn pull_all(
 }
 
 /// Fetches one image, again and again while the trouble may pass, and looks whether its name still means what it meant.
-/// Returns the image's id.
+/// Returns the image.
 async fn pull(
     world: &impl World,
     step: &Step,
     prepared: &Prepared,
-    known: &std::collections::BTreeMap<String, PulledImage>,
+    known: &BTreeMap<String, PulledImage>,
     began: jiff::Timestamp,
-) -> Result<Option<String>, Fault> {
-    let Action::Pull { image } = &step.action else { return Ok(None) };
+) -> Result<Option<Image>, Fault> {
+    let Some(image) = image_of(step) else { return Ok(None) };
     let mut tries = 0;
     loop {
         tries += 1;
@@ -94,10 +103,10 @@ async fn pull(
             None => return Err(fault),
         }
     }
-    let id = world.image_id(image).await?;
+    let found = world.image(image).await?;
     let stack = prepared.desired.stacks.iter().find(|stack| stack.name == step.stack);
     let floating = stack.is_some_and(|stack| is_floating(&stack.model));
-    let moved = id.as_ref().and_then(|id| images::moved(image, id, known.get(image), floating));
+    let moved = found.as_ref().and_then(|found| images::moved(image, &found.id, known.get(image), floating));
     if let Some(how) = moved {
         // It must not be there when the next run asks what is missing.
         world.remove_image(image).await?;
@@ -106,7 +115,7 @@ async fn pull(
             .at("nothing that runs was touched")
             .hint("name the new image by a new tag or by its digest, or set `x-moorline.images: floating`"));
     }
-    Ok(id)
+    Ok(found)
 }
 
 fn is_floating(model: &Model) -> bool {
@@ -129,8 +138,8 @@ pub async fn sweep(world: &impl World, ledger: &mut Ledger, draft: &Draft) -> Re
     for reference in &swept.due {
         let Some(image) = ledger.images.get_mut(reference) else { continue };
         // Somebody may have given the name to an image of their own meanwhile.
-        let Ok(id) = world.image_id(reference).await else { break };
-        if id.as_ref() != Some(&image.id) {
+        let Ok(found) = world.image(reference).await else { break };
+        if found.is_none_or(|found| found.id != image.id) {
             image.removed = true;
             continue;
         }
@@ -145,6 +154,60 @@ pub async fn sweep(world: &impl World, ledger: &mut Ledger, draft: &Draft) -> Re
         }
     }
     if ledger.images == before { Ok(()) } else { world.persist(ledger) }
+}
+
+fn image_of(step: &Step) -> Option<&str> {
+    match &step.action {
+        Action::Pull { image } => Some(image),
+        _ => None,
+    }
+}
+
+fn pulled(world: &impl World, reference: &str, image: Image) -> PulledImage {
+    let digest = images::digest_of(reference, &image.digests);
+    PulledImage { id: image.id, digest, at: world.now(), unused_since: None, removed: false }
+}
+
+/// Finds what was pulled by a run that was killed before it could write that down. A name that stands for another image
+/// than before is taken off it: the pull that comes then says whether it may.
+pub async fn adopt(world: &impl World, ledger: &mut Ledger) -> Result<(), Fault> {
+    if ledger.pulling.is_empty() {
+        return Ok(());
+    }
+    for reference in ledger.pulling.clone() {
+        // An engine that is away is asked again by the next run.
+        let Ok(found) = world.image(&reference).await else { return Ok(()) };
+        if let Some(image) = found {
+            match images::moved(&reference, &image.id, ledger.images.get(&reference), false) {
+                Some(_) => _ = world.remove_image(&reference).await?,
+                None => _ = ledger.images.insert(reference.clone(), pulled(world, &reference, image)),
+            }
+        }
+        ledger.pulling.remove(&reference);
+    }
+    world.persist(ledger)
+}
+
+/// Asks for the digests of stacks that were applied before they were recorded.
+pub async fn note_digests(world: &impl World, ledger: &mut Ledger) -> Result<(), Fault> {
+    for applied in ledger.applied.values_mut().filter(|applied| applied.digests.is_empty()) {
+        applied.digests = digests(world, &applied.snapshot).await?;
+    }
+    Ok(())
+}
+
+/// What registries call the images of these containers, by the engine's id of the image.
+pub async fn digests(world: &impl World, containers: &[Container]) -> Result<BTreeMap<String, String>, Fault> {
+    let mut digests = BTreeMap::new();
+    for container in containers {
+        if digests.contains_key(&container.image_id) {
+            continue;
+        }
+        let found = world.image(&container.image_id).await?;
+        let digest = found.and_then(|found| images::digest_of(&container.image, &found.digests));
+        digests.extend(digest.map(|digest| (container.image_id.clone(), digest)));
+    }
+    Ok(digests)
 }
 
 /// Every state of this host whose images must stay.

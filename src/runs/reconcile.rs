@@ -53,6 +53,8 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
         world.say(Event::LedgerMended { amiss });
     }
     let mut ledger = world.ledger()?;
+    images::adopt(world, &mut ledger).await?;
+    draft.digests = ledger.digests();
     if prepare::is_settled(world, &ledger, draft).await? {
         unless_held(world, draft)?;
         return images::sweep(world, &mut ledger, draft).await;
@@ -68,8 +70,10 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     draft.observed = world.observe().await?;
     if is_converged(draft) {
         forget_secrets(world, &prepared, draft).await?;
+        images::note_digests(world, &mut ledger).await?;
     }
     settle(world, &prepared, &mut ledger, draft)?;
+    draft.digests = ledger.digests();
     // What did not end well may have to be undone, and no image is missed then.
     match ledger.settled {
         Some(_) => images::sweep(world, &mut ledger, draft).await,

@@ -1,7 +1,7 @@
 //! Fetches and removes images, with what the engine tells on the way. Logins go with the request and onto no disk.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::images::{self, Trouble, registry_of};
+use crate::model::Image;
 use crate::model::host::Logins;
 use crate::world::Removal;
 use crate::world::clock;
@@ -20,6 +21,9 @@ use crate::world::docker::{Engine, away, is_not_found};
 
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether the disk has room, at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How far the layers of an image are, in packed bytes.
 #[derive(Debug, Default)]
@@ -49,8 +53,8 @@ impl Layers {
 
 impl Engine {
     /// Fetches an image, with the login of its registry if the host has one. `tell` hears now and then how many of how
-    /// many bytes are here. Ended when `limit` is over, or when what is to come does not fit on the disk; the engine
-    /// drops what it has of the image then.
+    /// many bytes are here. Ended when `limit` is over, or when what is to come does not fit on the disk, or when what is
+    /// to stay free is used up; the engine drops what it has of the image then.
     pub async fn pull(
         &self,
         image: &str,
@@ -58,9 +62,9 @@ impl Engine {
         limit: Duration,
         tell: impl Fn(u64, u64),
     ) -> Result<(), Fault> {
-        let free = self.free_space().await?;
-        admit(image, 0, free)?;
-        let fetched = tokio::time::timeout(limit, self.fetch_image(image, logins, free, tell)).await;
+        let room = Room::of(self.image_directory().await?);
+        room.admit(image, &Layers::default())?;
+        let fetched = tokio::time::timeout(limit, self.fetch_image(image, logins, &room, tell)).await;
         fetched.unwrap_or_else(|_| {
             Err(Fault::new(Code::ImageUnavailable, format!("{image} was not pulled within {}s", limit.as_secs()))
                 .at("nothing that runs was touched")
@@ -72,7 +76,7 @@ impl Engine {
         &self,
         image: &str,
         logins: &Logins,
-        free: Option<u64>,
+        room: &Room,
         tell: impl Fn(u64, u64),
     ) -> Result<(), Fault> {
         let registry = registry_of(image);
@@ -86,13 +90,20 @@ impl Engine {
         let mut progress = self.docker()?.create_image(Some(options), None, credentials);
         let mut layers = Layers::default();
         let mut told_at = clock::now();
-        while let Some(line) = progress.next().await {
+        loop {
+            // An engine that is in the middle of a layer of unknown size may say nothing for long.
+            let next = tokio::time::timeout(LOOK_EVERY, progress.next()).await;
+            room.admit(image, &layers)?;
+            let line = match next {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(_) => continue,
+            };
             let line = line.map_err(|error| pull_failed(image, registry, logins, &error.to_string()))?;
             if let Some(error) = line.error_detail.as_ref().and_then(|detail| detail.message.as_ref()) {
                 return Err(pull_failed(image, registry, logins, error));
             }
             layers.note(&line);
-            admit(image, layers.total() - layers.done(), free)?;
             if clock::now().duration_since(told_at).unsigned_abs() >= TOLD_EVERY {
                 told_at = clock::now();
                 tell(layers.done(), layers.total());
@@ -101,16 +112,16 @@ impl Engine {
         Ok(())
     }
 
-    /// How much space there is where the engine keeps its images; nothing if that place cannot be seen from here.
-    async fn free_space(&self) -> Result<Option<u64>, Fault> {
+    /// Where the engine keeps its images.
+    async fn image_directory(&self) -> Result<Option<PathBuf>, Fault> {
         let info = self.docker()?.info().await.map_err(|error| away(self.socket(), &error))?;
-        Ok(info.docker_root_dir.and_then(|root| disk::free_bytes(Path::new(&root))))
+        Ok(info.docker_root_dir.map(PathBuf::from))
     }
 
-    /// The id of the image that this name stands for here.
-    pub async fn image_id(&self, image: &str) -> Result<Option<String>, Fault> {
+    /// The image that this name or id stands for here.
+    pub async fn image(&self, image: &str) -> Result<Option<Image>, Fault> {
         match self.docker()?.inspect_image(image).await {
-            Ok(found) => Ok(found.id),
+            Ok(found) => Ok(found.id.map(|id| Image { id, digests: found.repo_digests.unwrap_or_default() })),
             Err(error) if is_not_found(&error) => Ok(None),
             Err(error) => Err(away(self.socket(), &error)),
         }
@@ -128,18 +139,42 @@ impl Engine {
     }
 }
 
-/// Refuses what would fill the disk: `free` is what was free before the pull began, `packed` what is still to come.
-fn admit(image: &str, packed: u64, free: Option<u64>) -> Result<(), Fault> {
-    let needed = images::space_needed(packed);
-    let Some(free) = free.filter(|free| *free < needed) else { return Ok(()) };
-    let mebibytes = |bytes: u64| bytes / (1024 * 1024);
-    Err(Fault::new(
-        Code::SpaceShort,
-        format!("{image} needs {} MiB, and {} MiB are free", mebibytes(needed), mebibytes(free)),
+/// The space where the engine keeps its images; none is known if that place cannot be seen from here.
+struct Room {
+    directory: Option<PathBuf>,
+    /// How many bytes were free before the pull began.
+    at_first: Option<u64>,
+}
+
+impl Room {
+    fn of(directory: Option<PathBuf>) -> Self {
+        let at_first = directory.as_deref().and_then(disk::free_bytes);
+        Self { directory, at_first }
+    }
+
+    /// Refuses what would fill the disk, by what is free now, too: other pulls go on beside this one, and a registry that
+    /// sends a layer in chunks does not say how large it is.
+    fn admit(&self, image: &str, layers: &Layers) -> Result<(), Fault> {
+        let now = self.directory.as_deref().and_then(disk::free_bytes);
+        let needs = [(layers.total(), self.at_first), (layers.total() - layers.done(), now)];
+        match needs.iter().find_map(|(packed, free)| images::space_missing(*packed, (*free)?)) {
+            Some(missing) => Err(space_short(image, layers.total(), &missing)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn space_short(image: &str, announced: u64, short: &images::Short) -> Fault {
+    let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
+    let (needed, missing) = (mebibytes(short.needed), mebibytes(short.missing));
+    let sentence = format!("there is no room for {image}: {missing} MiB are missing of the {needed} MiB that it needs");
+    let reason = match announced {
+        0 => "512 MiB are to stay free, and how large the image is has not been said".to_owned(),
+        packed => format!("{} MiB of packed layers count three times, and 512 MiB are to stay free", mebibytes(packed)),
+    };
+    Fault::new(Code::SpaceShort, sentence).because(reason).at("nothing that runs was touched").hint(
+        "`docker system df` shows what takes the space; `docker image prune` and `docker builder prune` free some",
     )
-    .because(format!("{} MiB of packed layers are to come, and 512 MiB are to stay free", mebibytes(packed)))
-    .at("nothing that runs was touched")
-    .hint("`docker system df` shows what takes the space"))
 }
 
 fn pull_failed(image: &str, registry: &str, logins: &Logins, error: &str) -> Fault {
@@ -164,12 +199,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_refused_with_its_numbers() {
+    fn what_does_not_fit_is_refused_with_what_is_missing() {
         let mebibyte = 1024 * 1024;
-        assert!(admit("a:1", 100 * mebibyte, None).is_ok());
-        assert!(admit("a:1", 100 * mebibyte, Some(812 * mebibyte)).is_ok());
-        let fault = admit("a:1", 100 * mebibyte, Some(811 * mebibyte)).unwrap_err();
-        assert_eq!(fault.sentence, "a:1 needs 812 MiB, and 811 MiB are free");
-        assert!(admit("a:1", 0, Some(511 * mebibyte)).is_err(), "the reserve counts before anything is known");
+        let announced = |layers: &[(u64, u64)]| {
+            let layer = |(number, (done, total)): (usize, &(u64, u64))| {
+                (number.to_string(), (done * mebibyte, total * mebibyte))
+            };
+            Layers(layers.iter().enumerate().map(layer).collect())
+        };
+        let room = |free: u64| Room { directory: None, at_first: Some(free * mebibyte) };
+        assert!(Room::of(None).admit("a:1", &announced(&[(0, 100)])).is_ok(), "nobody knows");
+        assert!(room(812).admit("a:1", &announced(&[(0, 100)])).is_ok());
+        let fault = room(811).admit("a:1", &announced(&[(0, 100)])).unwrap_err();
+        assert_eq!(fault.sentence, "there is no room for a:1: 1 MiB are missing of the 812 MiB that it needs");
+        // Layers become known a few at a time: those that are here already took their part of what was free at first.
+        assert!(room(811).admit("a:1", &announced(&[(50, 50), (0, 50)])).is_err());
+        let fault = room(511).admit("a:1", &Layers::default()).unwrap_err();
+        assert!(fault.because[0].contains("has not been said"), "{fault}");
     }
 }

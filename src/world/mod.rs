@@ -19,8 +19,8 @@ use crate::decide::traefik::due::Found;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    DesiredStack, Good, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret, Settings,
-    State, Step,
+    DesiredStack, Good, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
+    Settings, State, Step,
 };
 
 pub mod act;
@@ -233,8 +233,8 @@ pub trait World {
     async fn forget_secrets(&self, needed: &BTreeSet<String>) -> Result<usize, Fault>;
     /// Which of these images are not on this host.
     async fn missing_images(&self, images: &BTreeSet<String>) -> Result<BTreeSet<String>, Fault>;
-    /// The id of the image that this name stands for on this host.
-    async fn image_id(&self, image: &str) -> Result<Option<String>, Fault>;
+    /// The image that this name or id stands for on this host.
+    async fn image(&self, image: &str) -> Result<Option<Image>, Fault>;
     /// Takes a name off an image, and removes the image if it had no other.
     async fn remove_image(&self, image: &str) -> Result<Removal, Fault>;
     /// What Compose makes of these inputs, with marks instead of secrets. Needs no engine.

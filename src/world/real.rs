@@ -19,7 +19,7 @@ use crate::decide::traefik::due::Found;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    Action, DesiredStack, Good, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
+    Action, DesiredStack, Good, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
     Settings, Step,
 };
 use crate::world::docker::Engine;
@@ -276,8 +276,8 @@ impl World for Real {
         self.engine.missing_images(images).await
     }
 
-    async fn image_id(&self, image: &str) -> Result<Option<String>, Fault> {
-        self.engine.image_id(image).await
+    async fn image(&self, image: &str) -> Result<Option<Image>, Fault> {
+        self.engine.image(image).await
     }
 
     async fn remove_image(&self, image: &str) -> Result<Removal, Fault> {

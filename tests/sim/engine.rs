@@ -160,6 +160,15 @@ impl Engine {
         Ok(())
     }
 
+    /// The image with this name or id; what its registry calls it is made from both.
+    pub fn image(&self, image: &str) -> Option<moorline::model::Image> {
+        let name = self.images.iter().find(|name| *name == image || image_id(name) == image)?;
+        let id = image_id(name);
+        let repository = name.split(':').next().unwrap_or_default();
+        let digest = format!("{repository}@{}", id.replace("sha256:", "sha256:d"));
+        Some(moorline::model::Image { id, digests: vec![digest] })
+    }
+
     pub fn remove(&mut self, project: &str, name: &str) {
         self.containers.retain(|container| !container.is_of(project, name));
     }

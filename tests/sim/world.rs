@@ -22,8 +22,8 @@ use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
 use moorline::model::tree::File;
 use moorline::model::{
-    Action, DesiredStack, Good, Hold, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
-    Settings, State, Step,
+    Action, DesiredStack, Good, Hold, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision,
+    Secret, Settings, State, Step,
 };
 use moorline::runs::reconcile::reconcile;
 use moorline::world::{Fetched, LastWords, Occasion, Plugin, Removal, World};
@@ -700,8 +700,8 @@ impl World for Sim {
         Ok(images.difference(&host.engine.images).cloned().collect())
     }
 
-    async fn image_id(&self, image: &str) -> Result<Option<String>, Fault> {
-        Ok(self.engine()?.engine.images.contains(image).then(|| super::engine::image_id(image)))
+    async fn image(&self, image: &str) -> Result<Option<Image>, Fault> {
+        Ok(self.engine()?.engine.image(image))
     }
 
     async fn remove_image(&self, image: &str) -> Result<Removal, Fault> {

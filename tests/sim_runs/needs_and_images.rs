@@ -46,6 +46,36 @@ fn a_stack_whose_need_failed_is_skipped_with_the_cause_and_independent_ones_go_o
 }
 
 #[test]
+fn an_image_whose_pull_was_killed_is_ours_too_and_digests_are_in_ledger_and_report() {
+    let before = settled();
+    before.edit(WEB, "app:1", "app:2").commit();
+    let killed = (0..).find_map(|effects| {
+        let sim = before.fork();
+        sim.cut_after(effects);
+        assert!(sim.try_run().is_none(), "it is killed after the pull at the latest");
+        let is_there = sim.host().engine.images.contains("app:2");
+        (is_there && !sim.remembered().images.contains_key("app:2")).then_some(sim)
+    });
+    let sim = killed.unwrap();
+    assert_eq!(sim.remembered().pulling, ["app:2".to_owned()].into());
+    // Nobody wants it any more when the next run comes: still, it is known, and goes after a week.
+    sim.edit(WEB, "app:2", "app:1").commit();
+    let report = sim.run();
+    assert!(report.fault.is_none(), "{:?}", report.fault);
+    let ledger = sim.remembered();
+    assert!(ledger.pulling.is_empty() && ledger.images["app:2"].unused_since.is_some(), "{:?}", ledger.images);
+    sim.host().clock += 8 * DAY;
+    sim.run();
+    assert!(!sim.host().engine.images.contains("app:2"));
+
+    let app = report.services.iter().find(|service| service.service == "app").unwrap();
+    let digest = app.digest.clone().expect("it came from a registry");
+    assert!(digest.starts_with("app@sha256:"), "{digest}");
+    assert!(ledger.applied["web"].digests.values().any(|known| *known == digest));
+    assert_eq!(ledger.images["app:1"].digest, Some(digest));
+}
+
+#[test]
 fn an_image_goes_a_week_after_its_last_use_and_one_that_is_needed_again_stays() {
     let sim = settled();
     sim.host().engine.images.insert("theirs:1".into());

@@ -140,9 +140,9 @@ fn t39_a_halt_that_arrives_between_pulling_and_applying_is_obeyed() {
     sim.edit(RING, "follow: main", "follow: main\nhalt: the database is being moved");
     let halted = sim.commit();
     sim.host().tip = Some(second.clone());
-    // Effects of this run: the anchor, what the ring lets it run, the image. Then the halt is fetched.
+    // Effects of this run: the anchor, what the ring lets it run, what is to be pulled, the image. Then the halt is fetched.
     let mut transcript = Transcript::new(&sim, "halt_meanwhile", "must pull the image and then touch nothing");
-    sim.arrives_after(3, &halted);
+    sim.arrives_after(4, &halted);
     transcript.note("revision-2 brings app:2, and while it is pulled, revision-3 halts the ring");
     let report = transcript.run();
     assert_eq!((report.end, code(&report)), (RunEnd::Halted, "halted"));

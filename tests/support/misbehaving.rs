@@ -37,11 +37,13 @@ pub enum Manners {
     Truncated,
     /// Sends every layer a byte at a time.
     Slow,
+    /// The same, in chunks, so that nobody knows how large a layer is.
+    SlowAndUnsaid,
     /// Takes questions, and never answers.
     Silent,
 }
 
-const ALL: [Manners; 8] = [
+const ALL: [Manners; 9] = [
     Manners::Honest,
     Manners::BusyOnce,
     Manners::Broken,
@@ -49,6 +51,7 @@ const ALL: [Manners; 8] = [
     Manners::ForgedManifest,
     Manners::Truncated,
     Manners::Slow,
+    Manners::SlowAndUnsaid,
     Manners::Silent,
 ];
 
@@ -157,6 +160,17 @@ fn converse(mut stream: TcpStream, upstream: &str, manners: Manners, asked: &Ato
                 std::thread::sleep(Duration::from_millis(200));
             }
             Ok(())
+        }
+        Manners::SlowAndUnsaid if layer => {
+            let head = String::from_utf8_lossy(&answer[..body - 2]).into_owned();
+            let kept = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("content-length:"));
+            let head: String = kept.map(|line| format!("{line}\r\n")).collect();
+            stream.write_all(format!("{head}Transfer-Encoding: chunked\r\n\r\n").as_bytes())?;
+            for byte in &answer[body..] {
+                stream.write_all(&[b"1\r\n".as_slice(), &[*byte], b"\r\n"].concat())?;
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            stream.write_all(b"0\r\n\r\n")
         }
         _ => stream.write_all(&answer),
     }

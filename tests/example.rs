@@ -152,6 +152,7 @@ fn an_unset_variable_is_named_with_file_and_line() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
+        edit(root, "hosts/alpha/host.yaml", "needs: { nextcloud: [traefik], zitadel: [traefik] }", "needs: {}");
     on_a_copy("check/unknown-key.txt", &["check"], |root| {
         edit(root, "hosts/alpha/host.yaml", "monitors:", "monitor:");
     });
@@ -334,6 +335,7 @@ fn a_symbolic_link_is_refused() {
         std::os::unix::fs::symlink("/etc/shadow", root.join("stacks/traefik/dynamic/zitadel.link")).unwrap();
     });
 }
+        edit(root, "hosts/bravo/host.yaml", "needs: { nextcloud: [traefik], zitadel: [traefik] }", "needs: {}");
 
 #[test]
 fn labels_that_ask_for_nothing_and_backups_that_are_not_carried_out_are_noted() {
@@ -402,6 +404,7 @@ fn routes_of_every_protocol_are_shown_with_all_that_they_pass() {
                     services:\n    ssh: { loadBalancer: { servers: [{ address: '192.0.2.3:22' }] } }\n";
         fs::write(root.join("stacks/traefik/dynamic/more.yaml"), text).unwrap();
     });
+        edit(root, "hosts/bravo/host.yaml", "nextcloud: [traefik], ", "");
 }
 
 #[test]

@@ -82,6 +82,19 @@ fn the_example_is_valid() {
 }
 
 #[test]
+fn what_a_service_lacks_is_advice_and_no_mistake() {
+    for (golden, arguments) in [("check/advice.txt", &["check"][..]), ("check/advice-json.txt", &["check", "--json"])] {
+        on_a_copy(golden, arguments, |root| {
+            let stack = "stacks/zitadel/compose.yaml";
+            edit(root, stack, "    restart: unless-stopped\n    logging: *logging\n    command:", "    command:");
+            let start = "    healthcheck:\n      test: [CMD, pg_isready, --username=postgres]\n      interval: 10s\n";
+            edit(root, stack, &format!("{start}      timeout: 5s\n      retries: 5\n      start_period: 1m\n"), "");
+            edit(root, "stacks/traefik/compose.yaml", "    restart: unless-stopped\n", "    restart: \"no\"\n");
+        });
+    }
+}
+
+#[test]
 fn one_host_of_the_example_is_valid() {
     on_a_copy("check/one-host.txt", &["check", ".", "--host", "bravo"], |_| {});
 }
@@ -139,6 +152,7 @@ fn bad_yaml_is_named_with_its_line() {
 fn an_unknown_stack_is_named_and_a_near_one_offered() {
     on_a_copy("check/unknown-stack.txt", &["check"], |root| {
         edit(root, "hosts/alpha/host.yaml", "traefik, nextcloud, zitadel", "traefik, nextclud, wordpress");
+        edit(root, "hosts/alpha/host.yaml", "needs: { nextcloud: [traefik], zitadel: [traefik] }", "needs: {}");
     });
 }
 
@@ -152,7 +166,6 @@ fn an_unset_variable_is_named_with_file_and_line() {
 
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
-        edit(root, "hosts/alpha/host.yaml", "needs: { nextcloud: [traefik], zitadel: [traefik] }", "needs: {}");
     on_a_copy("check/unknown-key.txt", &["check"], |root| {
         edit(root, "hosts/alpha/host.yaml", "monitors:", "monitor:");
     });
@@ -322,6 +335,7 @@ fn every_mistake_is_named_at_once() {
         edit(root, "moorline.yaml", "version: 1", "version: 2");
         edit(root, "hosts/alpha/host.yaml", "ring: canary", "ring: canary\ncolour: blue");
         edit(root, "hosts/bravo/host.yaml", "nextcloud, zitadel", "nextclud, Zitadel, traefik");
+        edit(root, "hosts/bravo/host.yaml", "needs: { nextcloud: [traefik], zitadel: [traefik] }", "needs: {}");
         edit(root, "hosts/bravo/host.yaml", "DOMAIN: bravo.example.org", "DOMAIN: 1.10\n  COMPOSE_FILE: other.yaml");
         edit(root, "stacks/traefik/compose.yaml", "traefik:v3.7.15", "traefik");
         edit(root, "stacks/traefik/compose.yaml", "email=${ACME_EMAIL}", "email=${ACME_EMIAL}");
@@ -335,7 +349,6 @@ fn a_symbolic_link_is_refused() {
         std::os::unix::fs::symlink("/etc/shadow", root.join("stacks/traefik/dynamic/zitadel.link")).unwrap();
     });
 }
-        edit(root, "hosts/bravo/host.yaml", "needs: { nextcloud: [traefik], zitadel: [traefik] }", "needs: {}");
 
 #[test]
 fn labels_that_ask_for_nothing_and_backups_that_are_not_carried_out_are_noted() {
@@ -391,6 +404,7 @@ fn the_routes_of_the_example_are_shown_without_a_host() {
     on_a_copy("routes/example.txt", &["routes", "--dir", ".", "--host", "alpha"], |_| {});
     on_a_copy("routes/json.txt", &["routes", "--dir", ".", "--host", "bravo", "--json"], |root| {
         edit(root, "hosts/bravo/host.yaml", "traefik, nextcloud, zitadel", "traefik, zitadel");
+        edit(root, "hosts/bravo/host.yaml", "nextcloud: [traefik], ", "");
     });
 }
 
@@ -404,7 +418,6 @@ fn routes_of_every_protocol_are_shown_with_all_that_they_pass() {
                     services:\n    ssh: { loadBalancer: { servers: [{ address: '192.0.2.3:22' }] } }\n";
         fs::write(root.join("stacks/traefik/dynamic/more.yaml"), text).unwrap();
     });
-        edit(root, "hosts/bravo/host.yaml", "nextcloud: [traefik], ", "");
 }
 
 #[test]

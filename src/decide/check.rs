@@ -9,7 +9,7 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{check_clear, check_secrets, compose, images, policy, traefik, yaml};
+use crate::decide::{advice, check_clear, check_secrets, compose, images, policy, traefik, yaml};
 use crate::model::HostSpec;
 use crate::model::policy::Allowances;
 use crate::model::ring::Ring;
@@ -190,6 +190,10 @@ fn check_compose_file(tree: &Tree, stack: &str, allowances: &Allowances, finding
     let services = value.get("services").and_then(Json::as_object);
     if services.is_none_or(serde_json::Map::is_empty) {
         findings.mistakes.push(Mistake::new(&path, "there are no services"));
+    }
+    for (service, lacks) in advice::of_file(&value) {
+        let line = fleet::line_of(tree, &path, &format!("{service}:"));
+        findings.notes.push(Mistake::at(&path, line, format!("service `{service}`: {lacks}")).to_string());
     }
     for (name, service) in services.into_iter().flatten() {
         let from_elsewhere = service.get("extends").is_some();

@@ -39,7 +39,7 @@ pub fn of_service(
     cut: &BTreeSet<String>,
 ) -> Vec<Cause> {
     let finished = |container: &Container| {
-        let was_cut = cut.contains(&container.id) && !is_awaited(model, service);
+        let was_cut = cut.contains(&container.id) && !is_awaited(model.services.values(), service);
         has_finished(&model.services[service], container) && !was_cut
     };
     let before: Vec<&Container> = applied.snapshot.iter().filter(|container| container.service == service).collect();
@@ -81,10 +81,10 @@ fn has_finished(definition: &Json, container: &Container) -> bool {
     container.state == State::Exited(0) && !starts_again && !serves
 }
 
-/// Whether other services wait for its end: then it is a one-shot, whatever else is known.
-fn is_awaited(model: &Model, service: &str) -> bool {
+/// Whether one of these services waits for the end of another: then it is a one-shot, whatever else is known.
+pub fn is_awaited<'a>(mut services: impl Iterator<Item = &'a Json>, service: &str) -> bool {
     let condition = |other: &Json| other.get("depends_on")?.get(service)?.get("condition")?.as_str().map(str::to_owned);
-    model.services.values().any(|other| condition(other).as_deref() == Some("service_completed_successfully"))
+    services.any(|other| condition(other).as_deref() == Some("service_completed_successfully"))
 }
 
 /// What is put right with one question to the engine each, before Compose is asked: names and pauses. Compose would

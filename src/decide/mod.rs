@@ -1,5 +1,6 @@
 //! Everything that is decided: pure functions of values. No clock, no file, no socket, no log, no environment.
 
+pub mod advice;
 pub mod check;
 pub mod check_clear;
 pub mod check_secrets;

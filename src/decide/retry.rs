@@ -17,6 +17,8 @@ pub const INTERRUPTED: u32 = 5;
 pub enum Kind {
     /// Registry, engine, disk, network: it will go away by itself.
     Transient,
+    /// Compose was killed in the middle. The next attempt may work, and nothing keeps the way back from it until then.
+    Cut,
     /// The same attempt would fail in the same way.
     Deterministic,
 }
@@ -36,6 +38,8 @@ const HINDRANCES: [&str; 12] = [
     "unexpected eof",
     "server is shutting down",
 ];
+/// What is said of a Compose that was killed: the host was short of memory, or it was somebody. A stack cannot do that.
+pub const CUT: &str = "it was ended by a signal";
 
 /// What kind of failure a step ended with. The list is whole, so that a new code has to say on which side it is.
 pub fn kind(action: &Action, fault: &Fault) -> Kind {
@@ -105,6 +109,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         // What Compose or the engine said about a step can be either; a snapshot may be had later.
         Code::StepFailed | Code::SnapshotMissing => match touches_nothing(action) || speaks_of_a_hindrance(fault) {
             true => Kind::Transient,
+            false if fault.because.iter().any(|words| words == CUT) => Kind::Cut,
             false => Kind::Deterministic,
         },
     }
@@ -176,7 +181,7 @@ pub fn begin(before: Option<&Failure>, digest: &str, revision: Option<&Revision>
 pub fn failed(begun: Failure, kind: Kind, because: Vec<String>, left: Left, now: Timestamp, share: Share) -> Failure {
     let mut failure = Failure { because, at: now, left, ..begun };
     let wait = match kind {
-        Kind::Transient => {
+        Kind::Transient | Kind::Cut => {
             // It came to no verdict, so it is not one of the tries.
             failure.begun = failure.begun.saturating_sub(1);
             failure.hindered += 1;
@@ -328,6 +333,7 @@ mod tests {
         let said = |words: &str| kind(&up, &Fault::new(Code::StepFailed, "x").because(words));
         assert_eq!(said("Cannot connect to the Docker daemon at unix:///run/docker.sock."), Kind::Transient);
         assert_eq!(said("write /var/lib/docker/x: no space left on device"), Kind::Transient);
+        assert_eq!(said(CUT), Kind::Cut);
         assert_eq!(said("Bind for 0.0.0.0:80 failed: port is already allocated"), Kind::Deterministic);
         assert_eq!(kind(&up, &Fault::new(Code::GateFailed, "unhealthy")), Kind::Deterministic);
         let pull = Action::Pull { image: "a:1".into() };

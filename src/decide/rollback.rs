@@ -50,10 +50,12 @@ pub fn way(action: &Action, kind: Kind, stack: &DesiredStack, good: LastGood) ->
     let rule = Extension::read(&stack.model.extension).ok().and_then(|extension| extension.deploy.rollback);
     match (action, kind, good) {
         (Action::Pull { .. } | Action::Snapshot | Action::Write { .. }, ..) => Way::Stay,
-        (_, Kind::Transient, _) | (_, _, LastGood::Same) => Way::GoOn,
+        (_, Kind::Transient, _) | (_, _, LastGood::Same) | (_, Kind::Cut, LastGood::None) => Way::GoOn,
+        (_, Kind::Cut, LastGood::Other) if rule == Some(Rollback::ForwardOnly) => Way::GoOn,
         (_, Kind::Deterministic, LastGood::None) => Way::Leave,
         (_, Kind::Deterministic, LastGood::Other) if rule == Some(Rollback::ForwardOnly) => Way::Leave,
-        (_, Kind::Deterministic, LastGood::Other) => Way::Back,
+        // What served serves again until the next attempt.
+        (_, Kind::Cut | Kind::Deterministic, LastGood::Other) => Way::Back,
     }
 }
 

@@ -196,7 +196,7 @@ async fn back(
 }
 
 fn retry_later(fault: &Fault) -> bool {
-    retry::kind(&Action::UpWhole, fault) == Kind::Transient
+    retry::kind(&Action::UpWhole, fault) != Kind::Deterministic
 }
 
 fn set_left(ledger: &mut Ledger, stack: &str, left: Left) {

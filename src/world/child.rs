@@ -10,6 +10,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+use crate::decide::retry::CUT;
+
 /// How much of each output stream is kept. A model of 100 services is about 300 KiB.
 const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
 
@@ -173,10 +175,12 @@ impl Ended {
         self.code == Some(0)
     }
 
-    /// The last lines of what it said, for the cause of a fault.
+    /// The last lines of what it said, for the cause of a fault; and that a signal ended it, which it cannot say itself.
     pub fn last_words(&self, lines: usize) -> Vec<String> {
         let spoken: Vec<_> = self.stderr.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
-        spoken.iter().skip(spoken.len().saturating_sub(lines)).map(|line| (*line).to_owned()).collect()
+        let last = spoken.iter().skip(spoken.len().saturating_sub(lines)).map(|line| (*line).to_owned());
+        let killed = self.code.is_none().then(|| CUT.to_owned());
+        last.chain(killed).collect()
     }
 }
 
@@ -231,6 +235,8 @@ mod tests {
         let text = String::from_utf8(ended.stdout).unwrap();
         assert!(text.contains("ONLY=this") && !text.contains("CARGO"), "{text}");
         assert_eq!(child("false").run().await.unwrap().code, Some(1));
+        let killed = child("sh").args(["-c", "echo last >&2; kill -9 $$"]).run().await.unwrap();
+        assert_eq!(killed.last_words(1), ["last", CUT]);
     }
 
     #[tokio::test]

@@ -24,8 +24,10 @@ pub enum Kind {
 }
 
 /// What Compose and the engine say when nothing is wrong with the stack.
-const HINDRANCES: [&str; 12] = [
+const HINDRANCES: [&str; 13] = [
     "cannot connect to the docker daemon",
+    // What Docker's client says of every question that the daemon did not answer, whatever the reason.
+    "error during connect",
     "is the docker daemon running",
     "connection refused",
     "connection reset",
@@ -332,6 +334,7 @@ mod tests {
         let up = Action::Up { services: vec!["app".into()] };
         let said = |words: &str| kind(&up, &Fault::new(Code::StepFailed, "x").because(words));
         assert_eq!(said("Cannot connect to the Docker daemon at unix:///run/docker.sock."), Kind::Transient);
+        assert_eq!(said("error during connect: Get \"http://%2Frun%2Fdocker.sock/_ping\": EOF"), Kind::Transient);
         assert_eq!(said("write /var/lib/docker/x: no space left on device"), Kind::Transient);
         assert_eq!(said(CUT), Kind::Cut);
         assert_eq!(said("Bind for 0.0.0.0:80 failed: port is already allocated"), Kind::Deterministic);

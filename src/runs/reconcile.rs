@@ -65,6 +65,11 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
         let revision = draft.revision.clone();
         world.say(Event::PlanMade { run: draft.run.clone(), revision, steps: draft.plan.steps.len() });
     }
+    if draft.plan.steps.is_empty() && draft.held.is_empty() {
+        // A step that was in flight has come to its end: no step takes its intent away, and there it would say for ever
+        // that a run was killed.
+        world.intend_nothing()?;
+    }
     save_drift(world, &prepared, &ledger, draft)?;
     deploy::carry_out(world, &prepared, &mut ledger, draft).await?;
     draft.observed = world.observe().await?;

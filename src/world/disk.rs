@@ -77,6 +77,17 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     created
 }
 
+/// Removes what writes that were killed left in a directory. Where each file has a name of its own, no later write would.
+pub fn forget_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(UNFINISHED) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in the directory of `path` as durable as the files.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     match path.parent() {

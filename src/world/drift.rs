@@ -18,6 +18,7 @@ pub fn save(state: &Path, text: &str, now: Timestamp) -> Result<String, Fault> {
     let path = directory.join(format!("{}.txt", now.strftime("%Y%m%dT%H%M%S%.3fZ")));
     let write = || {
         fs::create_dir_all(&directory)?;
+        disk::forget_unfinished(&directory)?;
         disk::write(&path, text.as_bytes(), 0o600)?;
         thin_out(&directory)
     };
@@ -47,6 +48,9 @@ mod tests {
         }
         let drift = directory.path().join("drift");
         assert_eq!(fs::read_dir(&drift).unwrap().count(), KEPT);
+        fs::write(drift.join("20260101T000000.000Z.txt.moorline-new"), "half").unwrap();
+        save(directory.path(), "59", Timestamp::from_second(59).unwrap()).unwrap();
+        assert_eq!(fs::read_dir(&drift).unwrap().count(), KEPT, "what a kill left goes");
         assert_eq!(fs::read_to_string(drift.join("19700101T000059.000Z.txt")).unwrap(), "59");
     }
 }

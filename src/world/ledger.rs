@@ -250,6 +250,7 @@ pub fn record(state: &Path, report: &Report) -> Result<(), Fault> {
     let unwritable = |error: &io::Error| disk::unwritable(&path, error);
     let bytes = serde_json::to_vec_pretty(report).map_err(|error| unwritable(&error.into()))?;
     reserve::spend(state, || disk::write(&path, &bytes, 0o600)).map_err(|error| unwritable(&error))?;
+    disk::forget_unfinished(&directory).map_err(|error| disk::unwritable(&directory, &error))?;
     let mut runs = runs(state)?;
     runs.retain(|run| *run != report.run);
     let replaced = match runs.last() {

@@ -158,6 +158,20 @@ impl Engine {
         }
     }
 
+    /// Freezes the daemon: it hears everything and says nothing. [`unpause`](Self::unpause) ends it.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn unpause(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.daemon().as_ref().expect("the daemon runs").id().to_string();
+        Command::new(tool("busybox")).args(["kill", signal, &id]).run().succeeds();
+    }
+
     /// Asks the engine itself, without a client.
     pub fn is_answering(&self) -> bool {
         self.get("/_ping", Duration::from_secs(2)).is_ok_and(|answer| answer.contains(" 200 "))

@@ -28,12 +28,12 @@ services:
     volumes: ['data:/data', './conf:/conf:ro']
     depends_on: { db: { condition: service_healthy } }
     stop_grace_period: 1s
-    healthcheck: { test: [CMD, test, -e, /www/message], interval: 60s, start_period: 20s, start_interval: 200ms }
+    healthcheck: { test: [CMD, test, -e, /www/message], retries: 100, interval: 60s, start_period: 20s, start_interval: 200ms }
   db:
     image: lab/db:1
     environment: { A: 'VERSION' }
     stop_grace_period: 1s
-    healthcheck: { test: [CMD, 'true'], interval: 60s, start_period: 20s, start_interval: 200ms }
+    healthcheck: { test: [CMD, 'true'], retries: 100, interval: 60s, start_period: 20s, start_interval: 200ms }
 ";
 
 const REST: &str = "\
@@ -216,6 +216,7 @@ impl Lane<'_> {
     fn forget(&self) {
         let ids: Vec<String> = self.containers().iter().map(|found| text(&found["Id"])).collect();
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        assert!(!ids.is_empty(), "{} is not deployed", self.stack);
         self.lanes.engine.docker(&[&["rm", "-f"], &*ids].concat()).succeeds();
         self.lanes.engine.docker(&["network", "rm", &format!("{}_default", self.stack)]).succeeds();
         super::scratch::unmount_below(&self.host.run_directory());
@@ -410,10 +411,11 @@ impl Lane<'_> {
     }
 
     fn ledger(&self) -> Json {
-        fs::read(self.host.state().join("ledger.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default()
+        let bytes = fs::read(self.host.state().join("ledger.json")).expect("a run has written it");
+        let mut found: Json = serde_json::from_slice(&bytes).expect("a run has left it whole");
+        let ledger = found["ledger"].take();
+        assert!(ledger["anchor"].is_object(), "not a ledger: {ledger}");
+        ledger
     }
 
     /// `moorline status --json`; nothing if it has nothing to say.
@@ -490,7 +492,8 @@ fn unfinished(directory: &Path) -> Vec<PathBuf> {
         let path = entry.path();
         if path.is_dir() && !path.is_symlink() {
             found.extend(unfinished(&path));
-        } else if entry.file_name().to_string_lossy().contains("moorline-new") {
+        } else if entry.file_name().to_string_lossy().ends_with(".moorline-new") && !path.with_extension("").exists() {
+            // One beside a finished file is taken by the next write of that file.
             found.push(path);
         }
     }

@@ -233,8 +233,9 @@ fn worst(faults: &[Fault]) -> Option<Fault> {
     };
     let first = (0..faults.len()).min_by_key(|number| rank(&faults[*number]))?;
     let mut fault = faults.get(first)?.clone();
-    let others = faults.iter().enumerate().filter(|(number, _)| *number != first);
-    fault.places.extend(others.map(|(_, other)| format!("{ALSO}{}", other.sentence)));
+    // A disk that is full may have been in the way more than once.
+    let others = faults.iter().filter(|other| other.sentence != faults[first].sentence);
+    fault.places.extend(others.map(|other| format!("{ALSO}{}", other.sentence)));
     Some(fault)
 }
 
@@ -317,4 +318,33 @@ fn troubles(draft: &Draft) -> Vec<String> {
         _ => format!("{} ({})", container.name, container.state),
     };
     draft.observed.containers.iter().filter(trouble).map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(faults: &[(Code, &str)], ended: Option<(Code, &str)>) -> Report {
+        let now = Timestamp::UNIX_EPOCH;
+        let fault = |(code, sentence): &(Code, &str)| Fault::new(*code, *sentence);
+        let mut draft = Draft::begin("alpha", "timer", now, 1);
+        draft.faults = faults.iter().map(fault).collect();
+        draft.held = BTreeMap::from([("db".to_owned(), "db is held by alice".to_owned())]);
+        judge(draft, ended.iter().map(fault).next().map_or(Ok(()), Err), now)
+    }
+
+    #[test]
+    fn what_happened_comes_before_what_somebody_wanted_and_everything_is_named_once() {
+        let rolled_back = (Code::RolledBack, "web rolled back");
+        for will in [Code::Held, Code::Halted, Code::Stopped] {
+            let report = judged(&[(Code::StepFailed, "up of shop failed"), rolled_back], Some((will, "enough")));
+            assert_eq!((report.end, exit(&report)), (RunEnd::RolledBack, 1));
+            assert_eq!(report.summary, "web rolled back; up of shop failed; enough");
+        }
+        let report = judged(&[rolled_back], None);
+        assert_eq!(report.summary, "web rolled back; db is held by alice");
+        let full = (Code::StateUnwritable, "no space");
+        assert_eq!(judged(&[full, full], Some(full)).summary, "state-unwritable: no space");
+        assert_eq!(judged(&[], Some((Code::Halted, "ring canary is halted"))).end, RunEnd::Halted);
+    }
 }

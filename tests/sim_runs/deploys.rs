@@ -221,7 +221,7 @@ fn a_kept_version_that_cannot_be_put_right_is_tried_less_and_less_often() {
     assert_eq!(sim.remembered().failures["web"].failed, 2, "what was tried is remembered beside it");
     // A person does not wait, and what works again is forgotten.
     sim.host().engine.break_down("web", "app", Behaviour::Healthy);
-    assert_eq!(sim.run().outcomes.is_empty(), false);
+    assert!(!sim.run().outcomes.is_empty());
     assert!(sim.remembered().repairs.is_empty());
 }
 

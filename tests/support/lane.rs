@@ -326,12 +326,16 @@ impl Lane<'_> {
         let told = first.said().contains("after a kill in the middle");
         broken.unless(!interrupted || told, || format!("the journal was not read: {first}"));
         let ids = |lane: &Self| lane.containers().iter().map(|found| text(&found["Id"])).collect::<Vec<_>>();
-        let (left, report) = (ids(self), self.last_run());
+        let (mut left, report) = (ids(self), self.last_run());
         broken.unless(report != before.run, || "no report was written".to_owned());
-        let second = self.host.moorline(&["reconcile"]);
-        let status = self.status();
-        let acted = status["last_run"]["outcomes"].as_array().is_none_or(|outcomes| !outcomes.is_empty());
-        broken.unless(!acted && ids(self) == left, || format!("I4: a second run does something: {second}"));
+        let acted = |lane: &Self| lane.status()["last_run"]["outcomes"].as_array().is_none_or(|all| !all.is_empty());
+        let mut second = self.host.moorline(&["reconcile"]);
+        if before.change == Change::Broken && acted(self) {
+            // On a slow machine the second try is due by now. It is the last one.
+            self.is_at_rest(before, &second, &mut broken);
+            (left, second) = (ids(self), self.host.moorline(&["reconcile"]));
+        }
+        broken.unless(!acted(self) && ids(self) == left, || format!("I4: a second run does something: {second}"));
         if before.change != Change::Broken {
             broken.unless(second.is_success(), || format!("I4: not converged: {second}"));
         }

@@ -2,7 +2,9 @@
 //!
 //! Only tests may read Compose files this way; moorline itself leaves that to Compose.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 use moorline::model::tree::File;
 use serde_json::{Map, Value as Json, json};
@@ -15,12 +17,25 @@ pub type Files = BTreeMap<String, File>;
 #[derive(Debug, Clone)]
 pub struct Project {
     /// The model, in the form of `config --format json`.
-    pub model: Json,
+    pub model: Rc<Json>,
 }
 
 impl Project {
     /// Loads the project from its files, of which `env` is `.env`. `directory` is what relative paths are below.
     pub fn load(files: &Files, env: &str, directory: &str) -> Result<Self, String> {
+        // The same few projects are loaded again and again.
+        thread_local!(static LOADED: RefCell<HashMap<Vec<u8>, Result<Project, String>>> = RefCell::default());
+        let texts = files.iter().flat_map(|(path, file)| [path.as_bytes(), &file.bytes]);
+        let key = [env.as_bytes(), directory.as_bytes()].into_iter().chain(texts).collect::<Vec<_>>().join(&0);
+        if let Some(known) = LOADED.with_borrow(|loaded| loaded.get(&key).cloned()) {
+            return known;
+        }
+        let project = Self::load_anew(files, env, directory);
+        LOADED.with_borrow_mut(|loaded| _ = loaded.insert(key, project.clone()));
+        project
+    }
+
+    fn load_anew(files: &Files, env: &str, directory: &str) -> Result<Self, String> {
         let environment = parse_env(env);
         let name = environment.get("COMPOSE_PROJECT_NAME").ok_or("no project name")?;
         let list = environment.get("COMPOSE_FILE").ok_or("no compose file")?;
@@ -37,7 +52,7 @@ impl Project {
             merge(&mut merged, value);
         }
         let raw = serde_json::to_value(&merged).map_err(|error| error.to_string())?;
-        Ok(Self { model: normalize(&raw, name, directory, &environment)? })
+        Ok(Self { model: normalize(&raw, name, directory, &environment)?.into() })
     }
 
     /// The services by name.

@@ -50,7 +50,7 @@ pub struct Instance {
     /// The definition it was created from, in clear.
     pub definition: Json,
     /// The files of the host that are mounted as secrets and configs.
-    files: BTreeSet<String>,
+    pub files: BTreeSet<String>,
     behaviour: Behaviour,
     /// Seconds of the clock at its last start; none when it was created and not started.
     started: Option<i64>,
@@ -67,6 +67,10 @@ pub struct Engine {
     pub volumes: BTreeSet<String>,
     /// Signals that containers got: container and signal.
     pub signals: Vec<(String, String)>,
+    /// Every container that Compose ever made: `stack/service` and image.
+    pub created: Vec<(String, String)>,
+    /// How often Compose started a container again that had finished with success.
+    pub reruns: usize,
     registry: BTreeMap<String, Image>,
     made: usize,
     /// How often it was started again.
@@ -139,8 +143,29 @@ impl Engine {
             by_hand: None,
         };
         self.containers.retain(|container| !container.is_of(project, name));
+        self.created.push((format!("{project}/{name}"), container.image.clone()));
         self.containers.push(container);
         Ok(())
+    }
+
+    /// A container of a project that is none of moorline's business.
+    pub fn by_others(&mut self, project: &str, name: &str) {
+        self.made += 1;
+        self.containers.push(Instance {
+            id: format!("{:012x}", self.made),
+            name: format!("{project}-{name}-1"),
+            project: project.to_owned(),
+            service: name.to_owned(),
+            config_hash: "of others".to_owned(),
+            image: "of-others:1".to_owned(),
+            labels: BTreeMap::new(),
+            networks: BTreeSet::from([format!("{project}_default")]),
+            definition: serde_json::json!({ "restart": "always" }),
+            files: BTreeSet::new(),
+            behaviour: Behaviour::Runs,
+            started: Some(0),
+            by_hand: None,
+        });
     }
 
     /// The files of the host that some container mounts.
@@ -154,7 +179,10 @@ impl Engine {
             match container.state(now) {
                 State::Paused => return Err("cannot start a paused container, try unpause instead".into()),
                 State::Running | State::Restarting => {}
-                _ => (container.started, container.by_hand) = (Some(now), None),
+                state => {
+                    self.reruns += usize::from(state == State::Exited(0));
+                    (container.started, container.by_hand) = (Some(now), None);
+                }
             }
         }
         Ok(())
@@ -209,7 +237,7 @@ impl Engine {
         let mut new = self.containers[at].clone();
         new.id = format!("{:012x}", self.made);
         new.name = format!("{}_{}", &self.containers[at].id[..12], self.containers[at].name);
-        new.started = None;
+        (new.started, new.by_hand) = (None, None);
         if !old {
             self.containers.remove(at);
         }
@@ -234,7 +262,7 @@ impl Engine {
     /// The host was switched off and on: containers that need files in memory do not come back by themselves.
     pub fn reboot(&mut self, now: i64) {
         self.lives += 1;
-        for container in &mut self.containers {
+        for container in self.containers.iter_mut().filter(|container| container.started.is_some()) {
             let needs_memory =
                 container.definition.get("secrets").is_some() || container.definition.get("configs").is_some();
             match needs_memory {
@@ -261,6 +289,11 @@ impl Engine {
                 (_, Some(_)) => container.started = Some(now),
             }
         }
+    }
+
+    /// The clock was set by so many seconds; what runs is as old as before.
+    pub fn clock_was_set(&mut self, seconds: i64) {
+        self.containers.iter_mut().filter_map(|container| container.started.as_mut()).for_each(|at| *at += seconds);
     }
 
     pub fn observe(&self, now: i64) -> Observed {
@@ -297,7 +330,7 @@ impl Instance {
         self.started.map_or(0, |started| now - started)
     }
 
-    fn state(&self, now: i64) -> State {
+    pub fn state(&self, now: i64) -> State {
         match (self.by_hand, self.started, self.behaviour) {
             (Some(state), ..) => state,
             (None, None, _) => State::Created,
@@ -307,7 +340,7 @@ impl Instance {
         }
     }
 
-    fn health(&self, now: i64) -> Option<Health> {
+    pub fn health(&self, now: i64) -> Option<Health> {
         let verdict = match self.behaviour {
             Behaviour::Healthy => Health::Healthy,
             Behaviour::Unhealthy => Health::Unhealthy,

@@ -15,7 +15,7 @@ mod transcript;
 mod world;
 
 pub use chain::Key;
-pub use engine::{Behaviour, Engine};
+pub use engine::{Behaviour, Engine, Instance};
 pub use golden::same_as_golden;
 pub use repository::{Repository, Signer, allowed_signers};
 pub use sealed::{ALPHA_KEY, BETA_KEY, Sealing, Sections, seal, seal_as};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use git2::{ObjectType, Oid};
 use moorline::decide::fault::{Code, Fault};
@@ -17,7 +18,7 @@ type Stored = BTreeMap<String, Rc<Vec<u8>>>;
 #[derive(Clone, Default)]
 pub struct Repository {
     files: BTreeMap<String, Vec<u8>>,
-    objects: Stored,
+    objects: Rc<Stored>,
     commits: Vec<Revision>,
 }
 
@@ -39,8 +40,15 @@ pub fn allowed_signers() -> String {
     operator().line("operator@example.org")
 }
 
-fn operator() -> Key {
-    Key::new(0)
+/// A key takes longer to make than a signature.
+fn operator() -> &'static Key {
+    static OPERATOR: OnceLock<Key> = OnceLock::new();
+    OPERATOR.get_or_init(|| Key::new(0))
+}
+
+fn stranger() -> &'static Key {
+    static STRANGER: OnceLock<Key> = OnceLock::new();
+    STRANGER.get_or_init(|| Key::new(9))
 }
 
 impl Repository {
@@ -73,12 +81,11 @@ impl Repository {
         let number = self.commits.len();
         let files = self.files.clone();
         let tree = self.store_tree(&files.iter().map(|(path, bytes)| (path.as_str(), bytes)).collect());
-        let (operator, stranger) = (operator(), Key::new(9));
         let signature = match signer {
-            Signer::Operator => Signature::By(&operator),
-            Signer::Stranger => Signature::By(&stranger),
+            Signer::Operator => Signature::By(operator()),
+            Signer::Stranger => Signature::By(stranger()),
             Signer::Nobody => Signature::Not,
-            Signer::Stolen => Signature::Stolen(&operator),
+            Signer::Stolen => Signature::Stolen(operator()),
         };
         let at = 1_767_225_600 + i64::try_from(number).expect("few commits") * 60;
         let parents: Vec<Revision> = parent.cloned().into_iter().collect();
@@ -90,7 +97,7 @@ impl Repository {
 
     /// Takes an object away, as a damaged disk would.
     pub fn lose(&mut self, revision: &Revision) {
-        self.objects.remove(revision.as_str());
+        Rc::make_mut(&mut self.objects).remove(revision.as_str());
     }
 
     fn store_tree(&mut self, files: &BTreeMap<&str, &Vec<u8>>) -> String {
@@ -119,7 +126,7 @@ impl Repository {
 
     fn store(&mut self, kind: ObjectType, bytes: Vec<u8>) -> String {
         let name = Oid::hash_object(kind, &bytes).expect("libgit2 hashes anything").to_string();
-        self.objects.insert(name.clone(), Rc::new(bytes));
+        Rc::make_mut(&mut self.objects).insert(name.clone(), Rc::new(bytes));
         name
     }
 
@@ -184,7 +191,7 @@ impl Repository {
 }
 
 /// The object database of a repository as it was when it was asked for.
-pub struct Database(Stored);
+pub struct Database(Rc<Stored>);
 
 impl Objects for Database {
     type Error = Fault;

@@ -90,7 +90,12 @@ pub struct Host {
     pub traefik: Traefik,
     /// What Compose says instead of doing anything.
     pub compose_says: Option<String>,
+    /// What is amiss with one of the copies of the ledger, until it is mended.
+    pub amiss: Vec<String>,
 }
+
+/// Something that befalls a host.
+type Befalls = Box<dyn FnOnce(&mut Host)>;
 
 /// A host, its repository, and what the present run did.
 pub struct Sim {
@@ -107,6 +112,10 @@ pub struct Sim {
     stop: Cell<Option<usize>>,
     /// After how many effects the courier fetches which tip.
     arrives: RefCell<Option<(usize, Revision)>>,
+    /// After how many effects what befalls the host.
+    befalls: RefCell<Option<(usize, Befalls)>>,
+    /// The ledger that was read last, and its bytes.
+    read: RefCell<Option<(Vec<u8>, Ledger)>>,
 }
 
 /// What unwinds when the process dies.
@@ -142,6 +151,7 @@ impl Sim {
             routes: BTreeMap::new(),
             traefik: Traefik::default(),
             compose_says: None,
+            amiss: Vec::new(),
         };
         Self {
             settings: settings::read(text, "agent.toml").expect("valid"),
@@ -153,6 +163,8 @@ impl Sim {
             said: RefCell::default(),
             stop: Cell::new(None),
             arrives: RefCell::default(),
+            befalls: RefCell::default(),
+            read: RefCell::default(),
         }
     }
 
@@ -229,6 +241,12 @@ impl Sim {
         self
     }
 
+    /// During the next run this befalls the host, after so many effects.
+    pub fn befalls_after(&self, effects: usize, what: impl FnOnce(&mut Host) + 'static) -> &Self {
+        *self.befalls.borrow_mut() = Some((effects, Box::new(what)));
+        self
+    }
+
     /// One run that a person began. None when the process died.
     pub fn try_run(&self) -> Option<Report> {
         self.try_run_as("reconcile")
@@ -240,13 +258,15 @@ impl Sim {
         self.try_run_as("timer").expect("nothing cuts this run")
     }
 
-    fn try_run_as(&self, occasion: &str) -> Option<Report> {
+    /// One run. None when the process died.
+    pub fn try_run_as(&self, occasion: &str) -> Option<Report> {
         self.begin();
         let run = || reconcile(self, occasion).now_or_never().expect("nothing in memory is waited for");
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.cut.set(None);
         self.stop.set(None);
         self.arrives.take();
+        self.befalls.take();
         match ended {
             Ok(report) => Some(report),
             Err(payload) if payload.is::<Death>() => None,
@@ -350,6 +370,8 @@ impl Sim {
         if self.cut.get() == Some(self.effects.get()) {
             resume_unwind(Box::new(Death) as Box<dyn Any + Send>);
         }
+        let due = self.befalls.borrow_mut().take_if(|(effects, _)| *effects == self.effects.get());
+        due.into_iter().for_each(|(_, what)| what(&mut self.host()));
         self.effects.set(self.effects.get() + 1);
         self.ask(what);
     }
@@ -377,10 +399,15 @@ impl Sim {
         let damaged = |error: serde_json::Error| {
             Fault::new(Code::LedgerDamaged, "ledger.json is damaged").caused_by(&error).at("nothing was changed")
         };
-        match &self.host().ledger {
-            None => Ok(Ledger::default()),
-            Some(bytes) => serde_json::from_slice(bytes).map_err(damaged),
+        let host = self.host();
+        let Some(bytes) = &host.ledger else { return Ok(Ledger::default()) };
+        let mut read = self.read.borrow_mut();
+        if let Some((_, ledger)) = read.as_ref().filter(|(known, _)| known == bytes) {
+            return Ok(ledger.clone());
         }
+        let ledger: Ledger = serde_json::from_slice(bytes).map_err(damaged)?;
+        *read = Some((bytes.clone(), ledger.clone()));
+        Ok(ledger)
     }
 
     fn directory(&self, stack: &str) -> String {
@@ -519,7 +546,7 @@ impl World for Sim {
     }
 
     fn mend_ledger(&self) -> Result<Vec<String>, Fault> {
-        Ok(Vec::new())
+        Ok(std::mem::take(&mut self.host().amiss))
     }
 
     fn persist(&self, ledger: &Ledger) -> Result<(), Fault> {
@@ -724,7 +751,7 @@ impl World for Sim {
         let files = render::staging(inputs, key);
         let env = files[".env"].text().expect("moorline writes text").to_owned();
         let project = Project::load(&files, &env, &self.directory(&inputs.stack)).map_err(refused)?;
-        serde_json::from_value(project.model).map_err(|error| refused(error.to_string()))
+        serde_json::from_value((*project.model).clone()).map_err(|error| refused(error.to_string()))
     }
 
     async fn act(&self, step: &Step, desired: Option<&DesiredStack>, _logins: &Logins) -> Result<(), Fault> {

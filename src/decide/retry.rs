@@ -157,6 +157,8 @@ pub fn course(failure: Option<&Failure>, digest: &str, now: Timestamp, patience:
     if failure.failed == 0 && failure.begun >= INTERRUPTED {
         return Course::Refuse;
     }
+    // The clock was wrong then, or is now: nobody waits for a moment that may be years away.
+    let next = if now < failure.at { now } else { next };
     let waits = patience == Patience::Waits || failure.hindered == 0;
     if now < next && waits { Course::Wait } else { Course::Try }
 }
@@ -308,6 +310,14 @@ mod tests {
             crashed = begin(Some(&crashed), "d", None, at(0));
         }
         assert_eq!(course(Some(&crashed), "d", at(0), Patience::Waits), Course::Refuse);
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_keeps_nothing_waiting_once_it_is_right_again() {
+        let wrong = fail(None, Kind::Deterministic, 20 * 365 * 24 * 3600);
+        assert_eq!(course(Some(&wrong), "d", at(0), Patience::Waits), Course::Try);
+        let refused = fail(Some(&wrong), Kind::Deterministic, 20 * 365 * 24 * 3600);
+        assert_eq!(course(Some(&refused), "d", at(0), Patience::Waits), Course::Refuse, "it is no way round a refusal");
     }
 
     #[test]

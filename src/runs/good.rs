@@ -1,9 +1,9 @@
 //! The last good version of each stack: noted when a stack passed its last gate, and found again when a later one fails.
 
-use crate::decide::delivery;
 use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::render::{self, Secrets};
+use crate::decide::{delivery, seen};
 use crate::model::{Applied, DesiredStack, Good, HostSpec, Inputs, Ledger, Left, Revision};
 use crate::runs::images;
 use crate::runs::prepare::{self, Prepared};
@@ -66,7 +66,8 @@ pub async fn note(
     plugin: &str,
     ledger: &mut Ledger,
 ) -> Result<(), Fault> {
-    let snapshot = world.observe().await?.snapshot(&desired.name);
+    let observed = world.observe().await?;
+    let snapshot = observed.snapshot(&desired.name);
     let digests = images::digests(world, &snapshot).await?;
     let applied = Applied {
         revision,
@@ -81,6 +82,8 @@ pub async fn note(
     };
     ledger.applied.insert(desired.name.clone(), applied);
     ledger.begun.remove(&desired.name);
+    // Not only at the end of the run: it may be killed before, and the host be shut down after that.
+    ledger.seen = seen::look(&ledger.seen, &ledger.applied, &observed);
     Ok(())
 }
 

@@ -48,13 +48,13 @@ pub fn put_off(
             continue;
         }
         let failure = ledger.failures.get(&stack.name);
+        let is_same = ledger.applied.get(&stack.name).is_some_and(|applied| applied.digest == stack.digest);
         let course = match retry::course(failure, &stack.digest, world.now(), patience) {
-            // A way back that was cut is gone to its end first.
-            Course::Try if went_back(interrupted.as_ref(), &stack.name) => Course::Wait,
+            // A way back that was cut is gone to its end first; if that is what is desired now, by the way forward.
+            Course::Try if went_back(interrupted.as_ref(), &stack.name) && !is_same => Course::Wait,
             course => course,
         };
         let Some(failure) = failure.filter(|_| course != Course::Try) else { continue };
-        let is_same = ledger.applied.get(&stack.name).is_some_and(|applied| applied.digest == stack.digest);
         let good = match is_same || matches!(failure.left, Left::Stuck | Left::AsIs) {
             true => None,
             // One stack whose last good version cannot be read must not keep the others from running.

@@ -3,6 +3,7 @@
 use crate::fleet::{HOST, SECRETS, SHOP, WEB, fleet, secrets, settled};
 use crate::sim::{Signer, Sim};
 use crate::world_after::{assert_same, left};
+use moorline::model::State;
 
 /// Kills the run after each of its effects; then one run more must end as an uncut run does, and leave nothing to do.
 #[track_caller]
@@ -116,6 +117,23 @@ fn the_repair_after_a_reboot_can_be_killed_anywhere() {
 }
 
 #[test]
+fn a_first_run_that_was_killed_before_an_orderly_shutdown_is_finished_after_it() {
+    let before = fleet();
+    before.commit();
+    let uncut = before.fork();
+    uncut.run();
+    for effects in 0..uncut.effects() {
+        let sim = before.fork();
+        sim.cut_after(effects).try_run();
+        sim.reboot_in_order();
+        let report = sim.run();
+        assert!(report.fault.is_none(), "cut after {effects}: {:?}", report.fault);
+        let stopped: Vec<_> = report.services.iter().filter(|one| one.state != State::Running).collect();
+        assert!(stopped.iter().all(|one| one.service == "init"), "cut after {effects}: {stopped:?}");
+    }
+}
+
+#[test]
 fn a_killed_deploy_that_is_taken_back_ends_where_it_began() {
     let before = settled();
     let goal = left(&before);
@@ -137,6 +155,23 @@ fn a_killed_deploy_that_is_taken_back_ends_where_it_began() {
         assert!(report.fault.is_none(), "cut after {effects}: {:?}", report.fault);
         // The anchor moved on, and that is right.
         assert_same(without_anchor(&goal), without_anchor(&left(&sim)), &format!("cut after {effects}"));
+    }
+}
+
+#[test]
+fn a_failed_deploy_that_is_taken_back_ends_where_it_began_wherever_it_or_its_way_back_was_killed() {
+    let before = settled();
+    let goal = left(&before);
+    before.edit(WEB, "app:1", "app:bad").commit();
+    let uncut = before.fork();
+    assert_eq!(uncut.run().fault.expect("unhealthy").code, "rolled-back");
+    for effects in 0..uncut.effects() {
+        let sim = before.fork();
+        assert!(sim.cut_after(effects).try_run().is_none());
+        sim.edit(WEB, "app:bad", "app:1").commit();
+        let report = sim.run();
+        assert!(report.fault.is_none(), "cut after {effects}: {:?}", report.fault);
+        assert_same(without_settled(&goal), without_settled(&left(&sim)), &format!("cut after {effects}"));
     }
 }
 

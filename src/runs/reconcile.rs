@@ -90,7 +90,10 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
 fn unless_held(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     let ledger = world.ledger()?;
     let now = world.now();
-    let held = ledger.held_stacks(now).filter(|(stack, _)| draft.stacks.contains(stack));
+    // A stack that leaves the host is no longer declared, and yet it is held.
+    let concerns =
+        |stack: &String| draft.stacks.contains(stack) || draft.plan.steps.iter().any(|step| step.stack == *stack);
+    let held = ledger.held_stacks(now).filter(|(stack, _)| concerns(stack));
     draft.held = held.map(|(stack, hold)| (stack.clone(), format!("{stack} is {hold}"))).collect();
     let Some(hold) = ledger.held(now) else { return Ok(()) };
     Err(Fault::new(Code::Held, hold.to_string()).at("nothing was changed").hint("`moorline release` ends the hold"))

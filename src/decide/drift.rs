@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 
-use crate::decide::redact;
+use crate::decide::{compose, redact};
 use crate::model::{Action, Applied, Cause, Container, DesiredStack, Model, Observed, State, Step};
 
 /// A file in a stack's directory that is not as moorline wrote it.
@@ -57,7 +57,7 @@ pub fn of_service(
             Some(is) if is.state == State::Exited(0) && cut.contains(&is.id) => {
                 found("stopped by a restart of the host or its engine".into());
             }
-            Some(is) if is.state != was.state => found(is.state.to_string()),
+            Some(is) if is.state != was.state || stands_still(is.state) => found(is.state.to_string()),
             Some(_) => {}
         }
     }
@@ -65,6 +65,23 @@ pub fn of_service(
         found(format!("with {}, which is not ours", is.name));
     }
     causes
+}
+
+/// Whether it is in a state that no gate lets pass and that lasts. Somebody may have stopped it between its gate and the
+/// end of that run: that it was noted so does not make it right.
+pub fn stands_still(state: State) -> bool {
+    match state {
+        State::Exited(code) => code != 0,
+        State::Created | State::Paused | State::Gone => true,
+        State::Running | State::Restarting => false,
+    }
+}
+
+/// Services that have fewer containers than they should.
+pub fn lost<'a>(stack: &'a DesiredStack, observed: &Observed) -> impl Iterator<Item = &'a String> {
+    let found = |service: &str| observed.of(&stack.name).filter(|container| container.service == service).count();
+    let is_lost = move |(service, definition): &(&String, &Json)| found(service) < compose::replicas(definition);
+    stack.model.services.iter().filter(is_lost).map(|(service, _)| service)
 }
 
 /// Whether it ended as a one-shot does: with success, and with nobody who would start it again.

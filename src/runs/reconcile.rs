@@ -73,11 +73,13 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     save_drift(world, &prepared, &ledger, draft)?;
     deploy::carry_out(world, &prepared, &mut ledger, draft).await?;
     draft.observed = world.observe().await?;
-    if is_converged(draft) {
+    let converged = is_converged(draft);
+    if converged {
+        draft.faults.extend(lost(&prepared, draft));
         forget_secrets(world, &prepared, draft).await?;
         images::note_digests(world, &mut ledger).await?;
     }
-    settle(world, &prepared, &mut ledger, draft)?;
+    settle(world, &prepared, &mut ledger, draft, converged)?;
     draft.digests = ledger.digests();
     // What did not end well may have to be undone, and no image is missed then.
     match ledger.settled {
@@ -139,9 +141,14 @@ fn forget_mended(prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) {
 }
 
 /// If everything is as desired now, notes what that was based on, so that the next run needs only one look.
-fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &Draft) -> Result<(), Fault> {
+fn settle(
+    world: &impl World,
+    prepared: &Prepared,
+    ledger: &mut Ledger,
+    draft: &Draft,
+    converged: bool,
+) -> Result<(), Fault> {
     good::keep_all(world, prepared, ledger)?;
-    let converged = is_converged(draft);
     let before = ledger.clone();
     ledger.seen = seen::look(&ledger.seen, &ledger.applied, &draft.observed);
     forget_mended(prepared, ledger, draft);
@@ -154,7 +161,7 @@ fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &
         }
     }
     let settled = match (&draft.tip, &draft.revision) {
-        (Some(tip), Some(revision)) if converged => Some(Settled {
+        (Some(tip), Some(revision)) if converged && !is_disturbed(draft) => Some(Settled {
             tip: tip.clone(),
             revision: revision.clone(),
             ring: draft.ring.clone().unwrap_or_default(),
@@ -172,6 +179,22 @@ fn settle(world: &impl World, prepared: &Prepared, ledger: &mut Ledger, draft: &
         return Ok(());
     }
     world.persist(ledger)
+}
+
+/// What was removed after its gate: every step was done, and yet it does not serve.
+fn lost(prepared: &Prepared, draft: &Draft) -> Option<Fault> {
+    let of_stack =
+        |stack| drift::lost(stack, &draft.observed).map(move |service| format!("{service} of {}", stack.name));
+    let lost: Vec<String> = prepared.desired.stacks.iter().flat_map(of_stack).collect();
+    let sentence = format!("{} has no container any more", lost.first()?);
+    Some(Fault::new(Code::ServiceUnhealthy, sentence).because(lost.join(", ")).hint("moorline reconcile"))
+}
+
+/// Whether something was stopped or removed after its gate: then the next run must look at everything and put it back.
+fn is_disturbed(draft: &Draft) -> bool {
+    let is_ours = |project: &String| draft.stacks.contains(project);
+    let mut ours = draft.observed.containers.iter().filter(|container| is_ours(&container.project));
+    !draft.faults.is_empty() || ours.any(|container| drift::stands_still(container.state))
 }
 
 /// Writes what the status page shows. A page that cannot be written grows old, and whoever reads it sees that.

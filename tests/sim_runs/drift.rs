@@ -1,6 +1,6 @@
 //! What people and crashes do to a host behind moorline's back, and holds that let them.
 
-use crate::fleet::{WEB, settled};
+use crate::fleet::{HOST, SECRETS, WEB, fleet, secrets, settled};
 use crate::sim::{Sim, Transcript};
 use moorline::model::tree::File;
 use moorline::model::{Report, State};
@@ -130,4 +130,46 @@ fn a_held_stack_is_left_alone_while_the_others_go_on_and_what_was_done_meanwhile
     assert_eq!(sim.host().directories["web"]["files/proxy.conf"].bytes, b"listen 80\n");
     transcript.run();
     transcript.compare();
+}
+
+#[test]
+fn what_is_stopped_or_removed_at_any_moment_of_a_run_runs_again_a_few_runs_later() {
+    let before = fleet();
+    before.commit();
+    let uncut = before.fork();
+    uncut.run();
+    let running = |sim: &Sim| {
+        let host = sim.host();
+        let seen = host.engine.look("web", &["db".to_owned()], host.time().as_second());
+        seen.first().is_some_and(|sample| sample.state == State::Running)
+    };
+    for removed in [false, true] {
+        for effects in 0..=uncut.effects() {
+            let how = format!("after {effects} effects, removed: {removed}");
+            let sim = before.fork();
+            sim.befalls_after(effects, move |host| match removed {
+                true => host.engine.remove("web", "db"),
+                false => host.engine.by_hand("web", "db", Some(State::Exited(137))),
+            });
+            let report = sim.run();
+            let seen = report.services.iter().any(|one| one.service == "db" && one.state == State::Running);
+            assert!(report.fault.is_some() || seen, "{how}: it is not said: {}", report.summary);
+            let reports: Vec<Report> = (0..3).map(|_| sim.run()).collect();
+            assert!(running(&sim), "{how}");
+            assert_eq!((code(&reports[2]), reports[2].plan.to_string().as_str()), ("", "nothing to do\n"), "{how}");
+        }
+    }
+}
+
+#[test]
+fn a_held_stack_that_leaves_the_host_stays_until_the_hold_ends() {
+    let sim = settled();
+    let before = names(&sim);
+    sim.hold_stack("shop", 30);
+    sim.edit(HOST, "[web, shop]", "[web]").write(SECRETS, secrets("another-db-password")).commit();
+    assert_eq!(code(&sim.run()), "held");
+    assert_eq!(names(&sim), before);
+    sim.host().clock += 30 * 60_000;
+    assert_eq!(code(&sim.run()), "");
+    assert!(!names(&sim).iter().any(|name| name.starts_with("shop")));
 }

@@ -47,10 +47,19 @@ test: tools vps-image lint deny ## Everything: tools, lint, licences, all tests 
 		cargo test --locked --no-fail-fast --lib --bins --tests -- --test-threads 2; \
 	fi
 	cargo test --locked --doc
+	@$(MAKE) --no-print-directory seeds
 
 .PHONY: test-fast
 test-fast: ## The tests that need neither root nor an engine
 	cargo nextest run --locked -E '$(fast)'
+
+# How many stories are told to a host in memory. With a moorline that is compiled with a little optimisation, they take a
+# third of the time.
+SEEDS ?= 100000
+
+.PHONY: seeds
+seeds: ## 100,000 random orders of commits, runs, kills and faults, against a reference model (a few minutes; SEEDS)
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 MOORLINE_SEEDS=$(SEEDS) cargo nextest run --locked --test sim_model
 
 .PHONY: lint
 lint: ## Formatting and clippy, as strict as they are in CI

@@ -259,6 +259,7 @@ fn ledger() -> Ledger {
             files: BTreeMap::from([("moorline.routes.yaml".to_owned(), "ffff".to_owned())]),
             stacks: BTreeMap::from([("web".to_owned(), "abcd".to_owned())]),
             standing: Standing::InForce,
+            serial: 2,
             begun: Some(BTreeMap::from([("moorline.routes.yaml".to_owned(), "0000".to_owned())])),
         }),
         hold: Some(hold.clone()),

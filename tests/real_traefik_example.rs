@@ -39,7 +39,7 @@ fn told() -> (Told, Publication) {
     let inputs = render::inputs(&spec, &Secrets::sealed(&spec).unwrap(), &key);
     let told = tell_roughly(&inputs, &key);
     assert_eq!(told.mistakes, []);
-    let publication = publish::publish(&told, &key);
+    let publication = publish::publish(&told, &key, 0);
     (told, publication)
 }
 
@@ -130,7 +130,7 @@ fn the_stack_of_the_example_serves_its_routes_and_shows_its_dashboard_on_loopbac
     let publish::State::Disabled(because) = state else { panic!("{state:?}") };
     assert!(because[0].contains("nobody"), "{because:?}");
     fs::write(stack.join("dynamic/bad.yaml"), "http: {routers: [\n").unwrap();
-    let next = publish::publish(&told, &DigestKey::new(vec![8; 32]));
+    let next = publish::publish(&told, &DigestKey::new(vec![8; 32]), 0);
     assert_ne!(next.marker, publication.marker);
     let marker = &next.files[publish::FILE].expose();
     fs::write(stack.join("dynamic/.new"), marker).unwrap();

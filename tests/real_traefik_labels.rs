@@ -384,7 +384,7 @@ fn labels_say_the_same_through_the_docker_provider_and_through_our_files() {
         }
     });
     run_containers(&engine, "zz-last", &last_model());
-    let publication = publish::publish(&Told { definitions, ..Told::default() }, &DigestKey::new(vec![1; 32]));
+    let publication = publish::publish(&Told { definitions, ..Told::default() }, &DigestKey::new(vec![1; 32]), 0);
     let directory = write(&engine, &publication);
     let (only_in_files, expected) = every_file_only_key();
     fs::write(directory.join("only.yaml"), publish::text(&only_in_files)).unwrap();

@@ -257,7 +257,7 @@ pub fn step_fault(step: &Step, fault: &Fault) -> Fault {
     named.because.extend(fault.places.iter().chain(&fault.because).cloned());
     named.hint = Some(match (code, &fault.hint) {
         (Code::GateFailed, _) => format!("docker compose -p {} logs", step.stack),
-        (Code::SnapshotMissing | Code::SpaceShort, Some(hint)) => hint.clone(),
+        (Code::SnapshotMissing | Code::SpaceShort | Code::RouteRefused, Some(hint)) => hint.clone(),
         (Code::ImageRefused | Code::ImageDenied | Code::ImageMoved | Code::ImageUnavailable, Some(hint)) => {
             hint.clone()
         }

@@ -155,6 +155,9 @@ pub struct Published {
     /// How far it got.
     #[serde(default)]
     pub standing: Standing,
+    /// Counts up when the same routes are published again, so that their marker is another one.
+    #[serde(default)]
+    pub serial: u32,
     /// The files of another one that is being written; a run that finds this was killed in the middle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<BTreeMap<String, String>>,

@@ -34,6 +34,8 @@ pub struct Generation {
     pub proxy: String,
     /// Where its API answers.
     pub api: Result<String, String>,
+    /// Its serial.
+    pub serial: u32,
     /// Why it must not be published: versions that do not fit together.
     pub mistakes: Vec<String>,
 }
@@ -83,12 +85,13 @@ pub fn version(
     Ok(Version { inputs: good.inputs, model })
 }
 
-/// What Traefik is told of these versions; nothing when it is not among them.
+/// What Traefik is told of these versions; nothing when it is not among them. `serial` is that of the ledger.
 pub fn generation(
     settings: &Settings,
     versions: &[Version],
     key: &DigestKey,
     targets: Targets<'_>,
+    serial: u32,
 ) -> Option<Generation> {
     // In which order `host.yaml` names stacks, or a run brings them up, makes no other generation.
     let mut versions: Vec<&Version> = versions.iter().collect();
@@ -102,8 +105,8 @@ pub fn generation(
     let proxy = traefik_service(traefik.model)?.to_owned();
     let told = host::tell(&stacks, key, Sight::Whole, targets);
     told.statics.as_ref()?;
-    let publication = publish::publish(&told, key);
+    let publication = publish::publish(&told, key, serial);
     let api = routes::api(&stacks, &told);
     let mistakes = told.mistakes.iter().map(ToString::to_string).collect();
-    Some(Generation { told, publication, proxy, api, mistakes })
+    Some(Generation { told, publication, proxy, api, serial, mistakes })
 }

@@ -6,11 +6,12 @@ use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::plan::{self, Circumstances};
 use crate::decide::report::Draft;
+use crate::decide::traefik::due::{self, Found};
+use crate::decide::traefik::publish;
 use crate::decide::{compose, fleet, policy, render};
 use crate::model::{Ledger, Observed, Revision, Tree};
 use crate::runs::accept::Trust;
-use crate::runs::images;
-use crate::runs::prepare;
+use crate::runs::{images, prepare, routes};
 use crate::world::World;
 
 /// What a run on this host would do now, or if its ring pointed at `at`.
@@ -41,7 +42,9 @@ pub async fn plan_directory(world: &impl World, tree: &Tree) -> Result<Draft, Fa
     let nothing = Observed::default();
     let desired = prepare::desire(world, &inputs, &Ledger::default(), &nothing, &plugin, &key, None).await?;
     let unused = policy::admit(&desired, &spec, world.settings())?;
+    let told = routes::told(world.settings(), &inputs, &desired, &key);
     let circumstances = Circumstances {
+        routes: due::due(&publish::shares(&told, &key), None, &Found::new(), &key),
         applied: Some(&BTreeMap::new()),
         missing_images: desired.stacks.iter().flat_map(|stack| compose::images(&stack.model)).collect(),
         plugin: plugin.version,

@@ -13,7 +13,7 @@ use crate::decide::traefik::due::{self, Due, Found};
 use crate::decide::traefik::host::STACK;
 use crate::decide::traefik::publish::{self, FILE, Publication, RouterState, State as Route};
 use crate::model::ledger::{Published, Standing};
-use crate::model::{Action, Applied, Cause, DesiredStack, Inputs, Ledger, Model, State};
+use crate::model::{Action, Applied, Cause, DesiredStack, Inputs, Ledger, Model, Secret, State};
 use crate::runs::deploy::STOPPED;
 use crate::runs::generation::{AS_COMPOSE_NAMES_THEM, Generation, Targets, generation, version, versions};
 use crate::runs::prepare::Prepared;
@@ -41,7 +41,9 @@ pub async fn publish(
 ) -> Result<(), Fault> {
     let versions = versions(world, prepared, ledger, Some((stack, now)))?;
     // A host without a Traefik, or one whose Traefik comes later and tells all routes at once.
-    let Some(next) = generation(world.settings(), &versions, &prepared.key, targets) else { return Ok(()) };
+    let of = |serial| generation(world.settings(), &versions, &prepared.key, targets, serial);
+    let serial = serial(ledger);
+    let Some(mut next) = of(serial) else { return Ok(()) };
     if let Some(hold) = draft.held.get(STACK) {
         draft.remarks.push(format!("the routes of {stack} were not published: {hold}"));
         return unseen(world, ledger);
@@ -49,11 +51,16 @@ pub async fn publish(
     if !next.mistakes.is_empty() {
         return held_back(world, stack, &next, ledger, draft);
     }
+    let found = world.routes()?;
+    let published = ledger.routes.as_ref().filter(|published| published.marker == next.publication.marker);
+    if published.is_some_and(|published| due::is_touched(FILE, published, &found, &prepared.key)) {
+        // Traefik may have read the edited file with this very marker, or sees another directory: it proves nothing now.
+        next = of(serial + 1).unwrap_or(next);
+    }
     let bad_before = match &next.api {
         Ok(api) => bad_routers(world.traefik_says(api).await.ok(), &next),
         Err(_) => BTreeSet::new(),
     };
-    let found = world.routes()?;
     write(world, &prepared.key, ledger, &next, &found, draft)?;
     match prove(world, prepared, stack, &next, &bad_before, draft).await {
         Ok(standing) => note(world, &prepared.key, ledger, &next, standing, &found),
@@ -73,7 +80,7 @@ pub fn due<'a>(
 ) -> Result<(Due, Vec<Edited>), Fault> {
     let one = |(name, digest, model)| version(world, inputs, ledger, key, name, digest, model);
     let versions = stacks.map(one).collect::<Result<Vec<_>, _>>()?;
-    let Some(generation) = generation(world.settings(), &versions, key, AS_COMPOSE_NAMES_THEM) else {
+    let Some(generation) = generation(world.settings(), &versions, key, AS_COMPOSE_NAMES_THEM, serial(ledger)) else {
         return Ok(Default::default());
     };
     let shares = publish::shares(&generation.told, key);
@@ -102,7 +109,9 @@ pub fn restore(world: &impl World, ledger: &Ledger, key: &DigestKey) -> Result<(
     let one =
         |(name, applied): (&String, &Applied)| version(world, &[], ledger, key, name, &applied.digest, &applied.model);
     let versions = applied.map(one).collect::<Result<Vec<_>, _>>()?;
-    let Some(generation) = generation(world.settings(), &versions, key, AS_COMPOSE_NAMES_THEM) else { return Ok(()) };
+    let Some(generation) = generation(world.settings(), &versions, key, AS_COMPOSE_NAMES_THEM, serial(ledger)) else {
+        return Ok(());
+    };
     put(world, &generation.publication, &world.routes()?)
 }
 
@@ -131,7 +140,7 @@ fn held_back(
     }
     let sentence = format!("the routes of {stack} do not fit to those of the other stacks as they are now");
     let fault = Fault::new(Code::RouteRefused, sentence).at("Traefik serves what it served before");
-    Err(next.mistakes.iter().fold(fault, |fault, mistake| fault.because(mistake)))
+    Err(next.mistakes.iter().fold(fault, Fault::because))
 }
 
 /// The next run publishes again.
@@ -150,9 +159,9 @@ fn write(
     draft: &Draft,
 ) -> Result<(), Fault> {
     let digests = next.publication.digests(key);
-    let there = |path: &String| found.get(path).map(|bytes| key.of([bytes.expose().as_slice()]));
-    if digests.iter().any(|(path, digest)| there(path).as_ref() != Some(digest)) {
-        ledger.routes.get_or_insert_default().begun = Some(digests);
+    if next.publication.files.keys().any(|path| there(found, path) != there(&next.publication.files, path)) {
+        let published = ledger.routes.get_or_insert_default();
+        (published.begun, published.serial) = (Some(digests), next.serial);
         world.persist(ledger)?;
     }
     // What a person put there was written down before, and it may keep Traefik from reading anything.
@@ -167,11 +176,19 @@ fn write(
     put(world, &next.publication, found)
 }
 
+fn there<'a>(files: &'a Found, path: &str) -> Option<&'a Vec<u8>> {
+    files.get(path).map(Secret::expose)
+}
+
+fn serial(ledger: &Ledger) -> u32 {
+    ledger.routes.as_ref().map_or(0, |published| published.serial)
+}
+
 /// What routes refer to comes first, the routes themselves last and at once.
 fn put(world: &impl World, publication: &Publication, found: &Found) -> Result<(), Fault> {
     let (last, first): (Vec<_>, Vec<_>) = publication.files.iter().partition(|(path, _)| path.as_str() == FILE);
     for (path, content) in first.into_iter().chain(last) {
-        if found.get(path).map(|there| there.expose()) != Some(content.expose()) {
+        if there(found, path) != Some(content.expose()) {
             world.put_route(path, Some(content))?;
         }
     }
@@ -250,15 +267,27 @@ async fn not_read(world: &impl World, prepared: &Prepared, stack: &str, next: &G
     let said = world.last_words(STACK, std::slice::from_ref(&next.proxy), LINES).await.unwrap_or_default();
     let secrets: Vec<&str> = prepared.secrets.values().collect();
     let lines = said.iter().flat_map(|words| redact::last_lines(words.text.expose(), LINES, &secrets));
-    let errors = lines.filter(|line| line.contains("collecting file configs") || line.contains(FILE));
-    let errors: Vec<String> = errors.collect();
+    // What it said about files that are gone is of the past.
+    let there: Vec<String> = world.routes().unwrap_or_default().into_keys().map(|path| format!("/{path}:")).collect();
+    let errors = lines.filter(|line| there.iter().any(|path| line.contains(path)));
+    let errors: Vec<String> = errors.map(|line| without_colours(&line)).collect();
     let fault = Fault::new(Code::RouteRefused, format!("Traefik did not read the routes of {stack}"));
     match errors.last() {
-        Some(line) => fault.because(line),
+        Some(line) => fault.because(line).hint(format!("docker compose -p {STACK} logs")),
         None => fault
             .because("it says nothing about them in its log; it may watch a directory that is gone")
             .hint(format!("docker compose -p {STACK} restart")),
     }
+}
+
+/// Traefik colours its log even where nobody looks. Whoever made the line printable has left `[31m` of that.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| match part.split_once('m') {
+        Some((number, rest)) if number.bytes().all(|byte| byte.is_ascii_digit()) => plain + rest,
+        _ => plain + "[" + part,
+    })
 }
 
 /// Puts back what was served before a generation that failed, and adds to the fault how that went.
@@ -271,7 +300,7 @@ async fn put_back(
     fault: Fault,
 ) -> Fault {
     let former = versions(world, prepared, ledger, None)
-        .map(|versions| generation(world.settings(), &versions, &prepared.key, AS_COMPOSE_NAMES_THEM));
+        .map(|versions| generation(world.settings(), &versions, &prepared.key, AS_COMPOSE_NAMES_THEM, failed.serial));
     let former = match former {
         Ok(former) => former.filter(|former| former.mistakes.is_empty()),
         Err(why) => return fault.because(format!("what was there before could not be put back: {}", why.sentence)),
@@ -319,7 +348,7 @@ fn note(
     let shares = publish::shares(&generation.told, key).into_iter();
     let stacks = shares.map(|(stack, share)| (stack, share.digest)).collect();
     let marker = generation.publication.marker.clone();
-    let published = Published { marker, files, stacks, standing, begun: None };
+    let published = Published { marker, files, stacks, standing, serial: generation.serial, begun: None };
     if before == published {
         return Ok(());
     }

@@ -60,12 +60,17 @@ pub fn refuse_mistakes(
     desired: &Desired,
     key: &DigestKey,
 ) -> Result<(), Fault> {
-    let directories = directories(settings, inputs);
-    let told = host::tell(&stacks(inputs, &directories, desired), key, Sight::Whole, &|_, _| None);
+    let told = told(settings, inputs, desired, key);
     match desired.revision.as_ref().filter(|_| !told.mistakes.is_empty()) {
         Some(revision) => Err(fleet::spec_invalid(told.mistakes, revision.short())),
         None => Ok(()),
     }
+}
+
+/// What Traefik is told when every stack is as desired.
+pub fn told(settings: &Settings, inputs: &[Inputs], desired: &Desired, key: &DigestKey) -> Told {
+    let directories = directories(settings, inputs);
+    host::tell(&stacks(inputs, &directories, desired), key, Sight::Whole, &|_, _| None)
 }
 
 fn directories(settings: &Settings, inputs: &[Inputs]) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::decide::{compose, render, schedule};
 use crate::model::tree::File;
 use crate::model::{DesiredStack, Inputs, Model, Settings};
 use crate::world::child::{Child, Ended};
-use crate::world::{Plugin, binds, disk};
+use crate::world::{Plugin, binds, disk, watched};
 
 /// Where Docker's packages put the plugin.
 const PLACES: &[&str] = &[
@@ -173,7 +173,7 @@ fn said(mut fault: Fault, ended: &Ended, staging: &Path, inputs: &Inputs) -> Fau
 
 /// `up -d` for one wave: these services and nothing else, from images that are here.
 pub async fn up(settings: &Settings, stack: &DesiredStack, services: &[String]) -> Result<(), Fault> {
-    binds::lie_within(&settings.stack_directory(&stack.name), stack)?;
+    binds::lie_within(&settings.stack_directory(&stack.name), stack, watched::link(settings, &stack.name).as_ref())?;
     let fixed = ["up", "-d", "--no-deps", "--no-build", "--pull", "never", "--"];
     let arguments = fixed.iter().map(OsString::from).chain(services.iter().map(OsString::from)).collect();
     work(settings, stack, services.iter(), arguments).await
@@ -181,7 +181,7 @@ pub async fn up(settings: &Settings, stack: &DesiredStack, services: &[String]) 
 
 /// `up -d` for the whole project.
 pub async fn up_whole(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
-    binds::lie_within(&settings.stack_directory(&stack.name), stack)?;
+    binds::lie_within(&settings.stack_directory(&stack.name), stack, watched::link(settings, &stack.name).as_ref())?;
     let arguments = ["up", "-d", "--no-build", "--pull", "never"].iter().map(OsString::from).collect();
     work(settings, stack, stack.model.services.keys(), arguments).await
 }

@@ -11,6 +11,8 @@ use rustix::fs::{AtFlags, Dir, FileType};
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::traefik::due::Found;
+use crate::decide::traefik::host::STACK;
+use crate::decide::traefik::publish::DIRECTORY;
 use crate::model::{Secret, Settings};
 use crate::world::disk;
 use crate::world::stack::{name_of, open_directory, parent_beneath, read_beneath, remove_empty_parents, write_beneath};
@@ -25,6 +27,12 @@ const MODE: u32 = 0o444;
 /// Where it is.
 pub fn directory(settings: &Settings) -> PathBuf {
     settings.run.join(PLACE)
+}
+
+/// The link that leads there from the directory of the stack `traefik`: where it stands, and where it leads.
+pub fn link(settings: &Settings, stack: &str) -> Option<(PathBuf, PathBuf)> {
+    let place = settings.stack_directory(stack).join(DIRECTORY);
+    (stack == STACK).then(|| (place, directory(settings)))
 }
 
 /// Every file in it, by path below it. What is no file, such as a link, has no content.

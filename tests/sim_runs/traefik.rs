@@ -216,7 +216,7 @@ fn what_a_person_did_to_the_files_is_written_down_and_undone() {
     let plan = report.plan.to_string();
     assert!(plan.contains("dynamic/mine.yaml was found beside what moorline wrote"), "{plan}");
     assert!(plan.contains("dynamic/moorline.routes.yaml was found edited"), "{plan}");
-    assert_eq!(sim.host().routes, before);
+    assert_eq!(sim.host().routes.keys().collect::<Vec<_>>(), [FILE]);
     assert!(serves(&sim, "web") && !serves(&sim, "mine"));
     let drift = sim.host().drift.concat();
     assert!(drift.contains("Host(`mine`)") && drift.contains("http: ["), "{drift}");
@@ -253,8 +253,8 @@ fn after_a_reboot_the_routes_are_there_before_traefik_is() {
     // And without that unit, the next run does it.
     sim.reboot();
     well(&sim.run());
-    assert_eq!(sim.host().routes, before);
     assert!(serves(&sim, "web"));
+    settles(&sim);
 }
 
 #[test]

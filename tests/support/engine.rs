@@ -1,6 +1,7 @@
 //! A Docker Engine of its own for a test process, in its own network, with the Compose plugin beside it.
 
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -262,6 +263,14 @@ impl Engine {
         let text = self.docker(&["inspect", name]).succeeds();
         let mut found: Vec<serde_json::Value> = serde_json::from_str(&text).expect("docker prints JSON");
         found.remove(0)
+    }
+
+    /// Takes the calling thread into the engine's network, for as long as it lives.
+    #[track_caller]
+    pub fn enter(netns: &str) {
+        let namespace = std::fs::File::open(format!("/run/netns/{netns}")).expect("the engine is there");
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).expect("root may enter it");
     }
 
     /// The body of `http://127.0.0.1:<port><path>` in the engine's network, if something answers there.

@@ -98,6 +98,16 @@ impl Host {
         command
     }
 
+    /// `moorline ...` in the network of the engine: what containers publish on loopback is there, as on a real host.
+    #[track_caller]
+    pub fn command_beside(&self, engine: &Engine, arguments: &[&str]) -> Command {
+        let alone = self.command(arguments);
+        let mut command = Command::new(super::tools::tool("nsenter"));
+        command.env_clear().envs(alone.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.arg(format!("--net=/run/netns/{}", engine.netns)).arg(alone.get_program()).args(alone.get_args());
+        command
+    }
+
     /// `moorline ...` on this host, to its end.
     #[track_caller]
     pub fn moorline(&self, arguments: &[&str]) -> Ran {

@@ -11,6 +11,11 @@ pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, ask)
 }
 
+/// Lets others work for a moment. For who makes a load, not for who waits for something.
+pub fn breathe() {
+    std::thread::sleep(Duration::from_millis(2));
+}
+
 /// [`until`], with its own patience.
 #[track_caller]
 pub fn within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {

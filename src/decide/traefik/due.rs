@@ -72,6 +72,13 @@ pub fn is_ours(path: &str, published: &Published) -> bool {
     published.files.contains_key(path) || published.begun.as_ref().is_some_and(|begun| begun.contains_key(path))
 }
 
+/// Whether somebody else changed this file of ours, or took it away.
+pub fn is_touched(path: &str, published: &Published, found: &Found, key: &DigestKey) -> bool {
+    let digest = found.get(path).map(|bytes| key.of([bytes.expose().as_slice()]));
+    let begun = published.begun.as_ref().and_then(|begun| begun.get(path));
+    digest.is_none() || ![published.files.get(path), begun].contains(&digest.as_ref())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Amiss {
     Edited,

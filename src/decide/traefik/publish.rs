@@ -35,10 +35,11 @@ impl Publication {
     }
 }
 
-/// The files of a generation.
+/// The files of a generation. Traefik may know the marker of the same routes from before somebody edited them; another
+/// `serial` gives them another marker.
 ///
 /// The digest in the marker's name is keyed, since files may hold secrets and Traefik shows the name.
-pub fn publish(told: &Told, key: &DigestKey) -> Publication {
+pub fn publish(told: &Told, key: &DigestKey, serial: u32) -> Publication {
     let by_labels = told.definitions.iter().filter(|definition| definition.source != Source::File);
     let mut root = definition::file_of(by_labels);
     for rendered in &told.rendered {
@@ -46,7 +47,9 @@ pub fn publish(told: &Told, key: &DigestKey) -> Publication {
     }
     let whole = root.to_string();
     let copied = told.copied.iter().flat_map(|(name, bytes)| [name.as_bytes(), bytes.as_slice()]);
-    let marker = format!("{MARKER}{}", &key.of([whole.as_bytes()].into_iter().chain(copied))[..16]);
+    let serial = serial.to_be_bytes();
+    let parts = [whole.as_bytes(), &serial].into_iter().chain(copied);
+    let marker = format!("{MARKER}{}", &key.of(parts)[..16]);
     merge(&mut root, &json!({ "http": { "middlewares": { &marker: { "addPrefix": { "prefix": "/" } } } } }));
     let mut files: BTreeMap<String, Secret<Vec<u8>>> =
         told.copied.iter().map(|(name, bytes)| (name.clone(), Secret::new(bytes.clone()))).collect();
@@ -251,13 +254,14 @@ mod tests {
     #[test]
     fn another_content_is_another_generation_and_the_same_is_the_same() {
         let key = DigestKey::new(vec![1; 32]);
-        let one = publish(&told(vec![router("a")]), &key);
-        assert_eq!(one.marker, publish(&told(vec![router("a")]), &key).marker);
-        assert_ne!(one.marker, publish(&told(vec![router("b")]), &key).marker);
-        assert_ne!(one.marker, publish(&told(vec![router("a")]), &DigestKey::new(vec![2; 32])).marker);
+        let one = publish(&told(vec![router("a")]), &key, 0);
+        assert_eq!(one.marker, publish(&told(vec![router("a")]), &key, 0).marker);
+        assert_ne!(one.marker, publish(&told(vec![router("b")]), &key, 0).marker);
+        assert_ne!(one.marker, publish(&told(vec![router("a")]), &DigestKey::new(vec![2; 32]), 0).marker);
+        assert_ne!(one.marker, publish(&told(vec![router("a")]), &key, 1).marker);
         let copied = Told { copied: [("pem".to_owned(), b"x".to_vec())].into(), ..told(vec![router("a")]) };
-        assert_ne!(one.marker, publish(&copied, &key).marker);
-        assert_eq!(publish(&copied, &key).digests(&key).keys().collect::<Vec<_>>(), [FILE, "pem"]);
+        assert_ne!(one.marker, publish(&copied, &key, 0).marker);
+        assert_eq!(publish(&copied, &key, 0).digests(&key).keys().collect::<Vec<_>>(), [FILE, "pem"]);
         let text = String::from_utf8(one.files[FILE].expose().clone()).unwrap();
         assert!(text.contains(&one.marker), "{text}");
         assert!(!format!("{one:?}").contains("Host"), "{one:?}");
@@ -273,7 +277,7 @@ mod tests {
             ],
             ..told(vec![router("a")])
         };
-        let publication = publish(&told, &DigestKey::new(vec![1; 32]));
+        let publication = publish(&told, &DigestKey::new(vec![1; 32]), 0);
         let text = String::from_utf8(publication.files[FILE].expose().clone()).unwrap();
         let read: Json = serde_yaml::from_str(&text).unwrap();
         assert_eq!(read["http"]["routers"].as_object().unwrap().keys().collect::<Vec<_>>(), ["a", "b"]);

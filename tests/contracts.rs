@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
-use moorline::model::ledger::{Begun, Published, PulledImage, Settled, Standing};
+use moorline::model::ledger::{Begun, Handover, Lead, Published, PulledImage, Settled, Standing};
 use moorline::model::policy::{Exception, Rule};
 use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceStatus};
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
@@ -83,6 +83,31 @@ fn steps() -> Vec<Step> {
             vec![Cause::FileEdited { path: text("files/app.conf"), found: text("edited") }],
         ),
         step(Action::Up { services: services.clone() }, vec![Cause::DeployFailed { to: revision('1') }]),
+        step(
+            Action::StartFirst { services: services.clone() },
+            vec![Cause::FieldChanged {
+                service: service(),
+                field: text("image"),
+                from: text("app:1"),
+                to: text("app:2"),
+            }],
+        ),
+        step(
+            Action::Route { services: services.clone(), to: Lead::New },
+            vec![Cause::TakesOver { service: service() }],
+        ),
+        step(
+            Action::Drain {
+                services: services.clone(),
+                containers: [(text("0123"), text("web-app-1"))].into(),
+                wait: Duration::from_secs(10),
+            },
+            vec![Cause::TakesOver { service: service() }],
+        ),
+        step(
+            Action::Withdraw { services: services.clone(), containers: [(text("4567"), text("web-app-2"))].into() },
+            vec![Cause::HandoverCut { service: service() }],
+        ),
         step(Action::UpWhole, vec![Cause::SharedDefinitionChanged { what: text("networks.default") }]),
         step(Action::Gate { services: services.clone(), timeout: Duration::from_secs(300) }, vec![Cause::AfterUp]),
         step(
@@ -92,6 +117,10 @@ fn steps() -> Vec<Step> {
         step(Action::Remove { services }, vec![Cause::ServiceNotDeclared { service: service() }]),
         step(Action::Down, vec![Cause::StackNotDeclared]),
     ]
+}
+
+fn handover() -> Handover {
+    Handover { digest: "ab12".into(), old: BTreeMap::from([("0123".into(), "web-app-1".into())]), lead: Lead::Old }
 }
 
 fn opened() -> Opened {
@@ -143,6 +172,7 @@ fn report() -> Report {
             from: Some(revision('2')),
             to: revision('1'),
             serving_after_ms: Some(2100),
+            undisturbed: vec!["app".into()],
         }],
         services: vec![ServiceStatus {
             stack: "web".into(),
@@ -226,7 +256,11 @@ fn ledger() -> Ledger {
         applied: BTreeMap::from([("web".to_owned(), applied)]),
         begun: BTreeMap::from([(
             "web".to_owned(),
-            Begun { services: BTreeSet::from(["app".to_owned(), "extra".to_owned()]), ..Begun::default() },
+            Begun {
+                services: BTreeSet::from(["app".to_owned(), "extra".to_owned()]),
+                handovers: BTreeMap::from([("app".to_owned(), handover())]),
+                ..Begun::default()
+            },
         )]),
         seen: Seen {
             life: "boot+12".into(),

@@ -228,6 +228,24 @@ fn a_floating_tag_is_refused() {
 }
 
 #[test]
+fn a_service_that_cannot_stand_beside_itself_does_not_start_first() {
+    on_a_copy("check/start-first.txt", &["check"], |root| {
+        let nextcloud = "  nextcloud:\n    <<: *nextcloud\n";
+        let strategy = format!("{nextcloud}    x-moorline: {{ strategy: start-first }}\n");
+        edit(root, "stacks/nextcloud/compose.yaml", nextcloud, &strategy);
+        let network = "    networks: [edge, inside]\n";
+        edit(
+            root,
+            "stacks/zitadel/compose.yaml",
+            network,
+            &format!("{network}    container_name: zitadel\n    ports: [\"127.0.0.1:8081:8080\"]\n"),
+        );
+        edit(root, "stacks/zitadel/compose.yaml", "drain: 20s", "drain: 20 seconds");
+        edit(root, "stacks/traefik/compose.yaml", "x-moorline: { reload: watch }", "x-moorline: { drain: 5s }");
+    });
+}
+
+#[test]
 fn plaintext_in_a_sops_file_is_named_but_not_shown() {
     on_a_copy("check/plaintext.txt", &["check"], |root| {
         let path = root.join("hosts/alpha/secrets.sops.yaml");

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use moorline::decide::plan::{Circumstances, plan};
-use moorline::model::ledger::Begun;
+use moorline::model::ledger::{Begun, Handover};
 use moorline::model::{Applied, Container, Desired, DesiredStack, Health, Model, Observed, Secret, Seen, State};
 use serde::Deserialize;
 
@@ -44,6 +44,8 @@ struct Besides {
     begun: BTreeMap<String, BTreeSet<String>>,
     /// Containers that a restart of the host or its engine stopped.
     cut: BTreeSet<String>,
+    /// Services of those whose new containers may stand beside the old ones.
+    handovers: BTreeMap<String, BTreeMap<String, Handover>>,
     /// The digests of what was written, where it is not what was applied.
     attempted: BTreeMap<String, String>,
 }
@@ -103,9 +105,12 @@ impl Case {
         attempted.extend(besides.attempted);
         let applied: BTreeMap<String, Applied> =
             applied.into_iter().map(|(name, stack)| (name.clone(), as_applied(&name, stack, &observed))).collect();
-        let begun: BTreeMap<String, Begun> =
+        let mut begun: BTreeMap<String, Begun> =
             besides.begun.into_iter().map(|(name, services)| (name, Begun { services, ..Begun::default() })).collect();
         let seen = Seen { cut: besides.cut, ..Seen::default() };
+        for (name, handovers) in besides.handovers {
+            begun.entry(name).or_default().handovers = handovers;
+        }
         let circumstances = Circumstances {
             applied: Some(&applied),
             attempted: Some(&attempted),
@@ -165,11 +170,13 @@ fn as_applied(name: &str, stack: StackCase, observed: &Observed) -> Applied {
     }
 }
 
-/// `web/app running healthy`, `web/app exited(1)`, `web/app other running`: a container of another id.
+/// `web/app running healthy`, `web/app exited(1)`; `web/app other running`: a container of another id; `web/app beside
+/// running`: one of another id and number.
 fn container(line: &str) -> Container {
     let mut words = line.split_whitespace().peekable();
     let (project, service) = words.next().and_then(|place| place.split_once('/')).expect("project/service");
     let other = words.next_if_eq(&"other").is_some();
+    let beside = words.next_if_eq(&"beside").is_some();
     let was = words.next_if_eq(&"was").is_some();
     let state = words.next().expect("a state");
     let state = match state {
@@ -185,8 +192,17 @@ fn container(line: &str) -> Container {
         _ => Health::Starting,
     });
     Container {
-        id: format!("{project}-{service}-{}", if other { "other" } else { "id" }),
-        name: format!("{project}-{service}-1"),
+        id: format!(
+            "{project}-{service}-{}",
+            if other {
+                "other"
+            } else if beside {
+                "beside"
+            } else {
+                "id"
+            }
+        ),
+        name: format!("{project}-{service}-{}", if beside { 2 } else { 1 }),
         project: project.to_owned(),
         service: service.to_owned(),
         config_hash: if was { "was".into() } else { String::new() },

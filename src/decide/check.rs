@@ -1,15 +1,18 @@
 //! Finds every mistake in a checkout before it is merged. Needs no Docker, no key, no host.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value as Json, json};
 
 use crate::decide::check_secrets::is_sops_path;
 use crate::decide::digest::DigestKey;
 use crate::decide::fleet::{self, Mistake};
+use crate::decide::mistake::line_at;
 use crate::decide::render::{self, Secrets};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{advice, check_clear, check_secrets, compose, images, policy, traefik, yaml};
+use crate::decide::{advice, check_clear, check_secrets, compose, images, policy, start_first, traefik, yaml};
 use crate::model::HostSpec;
 use crate::model::policy::Allowances;
 use crate::model::ring::Ring;
@@ -195,7 +198,13 @@ fn check_compose_file(tree: &Tree, stack: &str, allowances: &Allowances, finding
         let line = fleet::line_of(tree, &path, &format!("{service}:"));
         findings.notes.push(Mistake::at(&path, line, format!("service `{service}`: {lacks}")).to_string());
     }
+    let all: BTreeMap<String, Json> =
+        services.into_iter().flatten().map(|(name, service)| (name.clone(), service.clone())).collect();
     for (name, service) in services.into_iter().flatten() {
+        for found in start_first::hindrances(name, &all) {
+            let line = line_at(text, &format!("services.{name}.{}", found.place));
+            findings.mistakes.push(Mistake::at(&path, line, format!("service `{name}`: {found}")));
+        }
         let from_elsewhere = service.get("extends").is_some();
         match service.get("image").and_then(Json::as_str) {
             None if from_elsewhere => {}

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::decide::images::is_floating;
-use crate::decide::{schedule, taint, yaml};
+use crate::decide::{schedule, start_first, taint, yaml};
 use crate::model::Model;
 
 /// The file that moorline adds to a stack's directory.
@@ -123,6 +123,21 @@ pub enum SecretsRule {
 pub struct ServiceExtension {
     /// A signal instead of a new container when mounted content changed, or `watch` when the service looks itself.
     pub reload: Option<String>,
+    /// What comes first when a container is replaced.
+    pub strategy: Strategy,
+    /// With `start-first`: how long the old container gets to finish what it has begun.
+    pub drain: Option<String>,
+}
+
+/// `x-moorline.strategy`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The old container is stopped, then the new one is started.
+    #[default]
+    StopFirst,
+    /// The new container is started beside the old one, which is stopped once the new one serves.
+    StartFirst,
 }
 
 impl Extension {
@@ -168,6 +183,8 @@ pub fn refusals(model: &Model) -> Vec<String> {
     refused.extend(extension.refusal().err());
     for (name, service) in &model.services {
         refused.extend(refused_in_service(name, service, &extension));
+        let hindrances = start_first::hindrances(name, &model.services);
+        refused.extend(hindrances.iter().map(|found| format!("services.{name}.{found}")));
     }
     for (kind, definitions) in [("networks", &model.networks), ("volumes", &model.volumes), ("secrets", &model.secrets)]
     {
@@ -189,7 +206,7 @@ fn refused_in_service(name: &str, service: &Json, extension: &Extension) -> Vec<
     let mut refused = Vec::new();
     match service_extension(service) {
         Err(mistake) => refused.push(format!("services.{name}.{mistake}")),
-        Ok(ServiceExtension { reload: Some(reload) }) if reload != WATCH && !is_signal(&reload) => {
+        Ok(ServiceExtension { reload: Some(reload), .. }) if reload != WATCH && !is_signal(&reload) => {
             refused.push(format!("services.{name}.x-moorline.reload: `{reload}` is neither a signal nor `{WATCH}`"));
         }
         Ok(_) => {}
@@ -243,6 +260,14 @@ pub fn replicas(service: &Json) -> usize {
     stated.and_then(Json::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
 }
 
+/// Whether a service mounts something of its own at this path.
+pub fn mounts_at(service: &Json, place: &str) -> bool {
+    let each = |field: &str| service.get(field).and_then(Json::as_array).into_iter().flatten();
+    let memory = each("tmpfs").filter_map(|mount| mount.as_str()?.split(':').next());
+    let volumes = each("volumes").filter_map(|mount| mount.get("target")?.as_str());
+    memory.chain(volumes).any(|target| target.trim_end_matches('/') == place.trim_end_matches('/'))
+}
+
 /// Services by what must be handled together with them: dependants with `restart: true`, and those that live in the
 /// namespace of another service (COMPOSE.md, T16).
 pub fn followers(model: &Model) -> BTreeMap<&str, BTreeSet<&str>> {
@@ -255,7 +280,8 @@ pub fn followers(model: &Model) -> BTreeMap<&str, BTreeSet<&str>> {
     followers
 }
 
-fn leaders(service: &Json) -> Vec<&str> {
+/// The services together with which this one is replaced or restarted.
+pub fn leaders(service: &Json) -> Vec<&str> {
     let restarting = service.get("depends_on").and_then(Json::as_object).into_iter().flatten();
     let restarting = restarting
         .filter(|(_, dependency)| dependency.get("restart") == Some(&Json::Bool(true)))

@@ -100,6 +100,42 @@ pub fn line_in(text: &str, word: &str) -> Option<usize> {
     found.map(|index| index + 1)
 }
 
+/// The line, from 1, where the keys of a path such as `services.web.ports` lead, in a block or in braces; the nearest one
+/// above it that was found.
+pub fn line_at(text: &str, place: &str) -> Option<usize> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut at: Option<usize> = None;
+    for segment in place.split('.') {
+        // What an anchor brings stands elsewhere: then the line that asks for it is named, not one of a neighbour.
+        let within = at.map_or(0..lines.len(), |from| from..end_of_block(&lines, from));
+        let Some(found) = within.into_iter().find(|index| is_key(lines[*index], segment)) else { break };
+        at = Some(found);
+    }
+    at.map(|index| index + 1)
+}
+
+/// Where the block ends that the key in this line has: at the next key that is not further in.
+fn end_of_block(lines: &[&str], from: usize) -> usize {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let ends = |line: &&str| {
+        let bare = line.trim_start();
+        !bare.is_empty() && !bare.starts_with(['#', '-']) && indent(line) <= indent(lines[from])
+    };
+    lines.iter().skip(from + 1).position(ends).map_or(lines.len(), |after| from + 1 + after)
+}
+
+/// Whether a line has this key, in a block or in braces.
+fn is_key(line: &str, key: &str) -> bool {
+    let is_part = |character: char| character.is_alphanumeric() || "_-.".contains(character);
+    let bare = line.trim_start();
+    !bare.starts_with('#')
+        && bare.match_indices(key).any(|(at, _)| {
+            let before = bare[..at].chars().next_back();
+            let after = bare[at + key.len()..].trim_start_matches(['"', '\'']);
+            !before.is_some_and(is_part) && after.starts_with(':')
+        })
+}
+
 /// ` (did you mean ...?)` when one of the known names is close.
 pub fn meant(name: &str, known: &[&str]) -> String {
     let closest = known.iter().map(|candidate| (distance(name, candidate), candidate)).min();

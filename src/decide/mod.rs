@@ -39,6 +39,7 @@ pub mod seen;
 pub mod settings;
 pub mod sops;
 pub mod standstill;
+pub mod start_first;
 pub mod taint;
 pub mod traefik;
 pub mod trust;

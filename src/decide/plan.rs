@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use crate::decide::compose::Extension;
 use crate::decide::drift::{self, Edited};
+use crate::decide::start_first::{Course, Scene};
 use crate::decide::traefik::due::Due;
 use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::{compose, difference};
@@ -90,7 +91,11 @@ fn plan_stack(
     observed: &Observed,
     circumstances: &Circumstances<'_>,
 ) -> Vec<Step> {
+    let begun = circumstances.begun.and_then(|begun| begun.get(&stack.name));
+    let handovers = begun.map(|begun| &begun.handovers);
     let (mut steps, observed) = drift::mend(stack, applied, observed);
+    let (undone, observed) = Scene { stack, applied, observed: &observed, handovers }.undo();
+    steps.extend(undone);
     let observed = &observed;
     let mut write_causes = write_causes(stack, applied, circumstances);
     let edited = circumstances.edited.get(&stack.name).map(Vec::as_slice).unwrap_or_default();
@@ -116,15 +121,25 @@ fn plan_stack(
     for (service, on) in reasons {
         causes.entry(service.clone()).or_default().push(Cause::DependsOn { service, on });
     }
-    let begun = circumstances.begun.and_then(|begun| begun.get(&stack.name));
     let shared = shared_causes(stack, applied, begun);
     let running: Vec<String> = stack.model.services.keys().cloned().collect();
     if shared.is_empty() {
+        let scene = Scene { stack, applied, observed, handovers };
         for wave in compose::waves(&stack.model, &all) {
-            let services: Vec<String> = wave.into_iter().collect();
-            let causes = services.iter().flat_map(|service| causes[service].clone()).collect();
-            steps.push(step(&stack.name, Action::Up { services: services.clone() }, causes));
-            steps.push(gate(stack, services));
+            let course = |service: &String| scene.course(service, &causes[service]);
+            let why = |services: &[String]| services.iter().flat_map(|service| causes[service].clone()).collect();
+            let (plain, first): (Vec<String>, Vec<String>) =
+                wave.into_iter().partition(|service| course(service) == Course::Plain);
+            if !plain.is_empty() {
+                steps.push(step(&stack.name, Action::Up { services: plain.clone() }, why(&plain)));
+                steps.push(gate(stack, plain));
+            }
+            if !first.is_empty() {
+                let fresh: Vec<String> =
+                    first.iter().filter(|service| course(service) == Course::Beside).cloned().collect();
+                let why = why(&fresh);
+                steps.extend(scene.steps(&first, fresh, why));
+            }
         }
     } else {
         let causes = shared.into_iter().chain(causes.into_values().flatten()).collect();
@@ -199,6 +214,7 @@ fn service_causes(
     let mut all = BTreeMap::new();
     let none = BTreeSet::new();
     let cut = circumstances.seen.map_or(&none, |seen| &seen.cut);
+    let begun = circumstances.begun.and_then(|begun| begun.get(&stack.name));
     for (service, definition) in &stack.model.services {
         let mut causes = Vec::new();
         let containers: Vec<&Container> =
@@ -209,7 +225,12 @@ fn service_causes(
         if let Some(applied) = applied {
             let changed = changes(service, definition, stack, applied);
             if changed.is_empty() {
-                causes.extend(drift::of_service(service, &stack.model, &containers, applied, cut));
+                let drifted = drift::of_service(service, &stack.model, &containers, applied, cut);
+                let is_handover = begun.is_some_and(|begun| begun.handovers.contains_key(service));
+                match is_handover && !drifted.is_empty() {
+                    true => causes.push(Cause::HandoverCut { service: service.clone() }),
+                    false => causes.extend(drifted),
+                }
             }
             causes.extend(changed);
             if applied.plugin != circumstances.plugin {
@@ -245,10 +266,10 @@ fn changes(service: &str, definition: &Json, stack: &DesiredStack, applied: &App
     causes
 }
 
-/// The services whose containers get on without Compose: those that were paused.
+/// The services whose containers get on without Compose: those that were paused, or that go on serving.
 fn mended_services(step: &Step) -> Vec<String> {
     match &step.action {
-        Action::Unpause { services } => services.clone(),
+        Action::Unpause { services } | Action::Withdraw { services, .. } => services.clone(),
         _ => Vec::new(),
     }
 }

@@ -109,7 +109,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::RingReplayed
         | Code::RingEquivocal => Kind::Deterministic,
         // What Compose or the engine said about a step can be either; a snapshot may be had later.
-        Code::StepFailed | Code::SnapshotMissing => match touches_nothing(action) || speaks_of_a_hindrance(fault) {
+        Code::StepFailed | Code::SnapshotMissing => match is_no_verdict(action) || speaks_of_a_hindrance(fault) {
             true => Kind::Transient,
             false if fault.because.iter().any(|words| words == CUT) => Kind::Cut,
             false => Kind::Deterministic,
@@ -117,8 +117,11 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
     }
 }
 
-fn touches_nothing(action: &Action) -> bool {
-    matches!(action, Action::Pull { .. } | Action::Snapshot | Action::Write { .. })
+/// Steps before anything is touched; and those after the new containers serve, or the old ones do again: what is left over
+/// can be removed later.
+fn is_no_verdict(action: &Action) -> bool {
+    let touches_nothing = matches!(action, Action::Pull { .. } | Action::Snapshot | Action::Write { .. });
+    touches_nothing || matches!(action, Action::Drain { .. } | Action::Withdraw { .. })
 }
 
 fn speaks_of_a_hindrance(fault: &Fault) -> bool {

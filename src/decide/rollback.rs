@@ -95,7 +95,11 @@ pub fn services_of(step: &Step, stack: &DesiredStack) -> Vec<String> {
         | Action::Gate { services, .. }
         | Action::Restart { services }
         | Action::Signal { services, .. }
-        | Action::Unpause { services } => services.clone(),
+        | Action::Unpause { services }
+        | Action::StartFirst { services }
+        | Action::Route { services, .. }
+        | Action::Drain { services, .. }
+        | Action::Withdraw { services, .. } => services.clone(),
         Action::UpWhole => stack.model.services.keys().cloned().collect(),
         _ => Vec::new(),
     }
@@ -108,12 +112,16 @@ pub fn missing<'a>(good: &DesiredStack, missing: &'a BTreeSet<String>) -> Vec<&'
 }
 
 /// What is said when the last good version serves again.
-pub fn rolled_back(stack: &str, to: &Revision, failed: &Fault) -> Fault {
+pub fn rolled_back(stack: &str, to: &Revision, failed: &Fault, undisturbed: &[String]) -> Fault {
     let why = failed.because.first().map(|why| format!(": {why}")).unwrap_or_default();
     let sentence = format!("{stack} rolled back to {}: {}{why}", to.short(), failed.sentence);
     let mut fault = Fault::new(Code::RolledBack, sentence)
         .at(format!("{} serves; nothing of the data was changed back", to.short()))
         .hint("`moorline runs show` has the last lines of what failed");
+    if !undisturbed.is_empty() {
+        let services = undisturbed.join(" ");
+        fault = fault.at(format!("{services} served all the time: the new containers stood beside the old ones"));
+    }
     fault.because.extend(failed.because.iter().skip(1).cloned());
     fault
 }

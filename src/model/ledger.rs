@@ -132,6 +132,46 @@ pub struct Begun {
     /// Volume definitions that it may have created.
     #[serde(default)]
     pub volumes: BTreeMap<String, Json>,
+    /// Services whose new containers may stand beside the old ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub handovers: BTreeMap<String, Handover>,
+}
+
+/// A service whose new containers are made beside the old ones. Written down before the first of them is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The digest of the inputs that the new ones are made from.
+    pub digest: String,
+    /// The containers that were there before: id and name. Every other one of the service is new.
+    pub old: BTreeMap<String, String>,
+    /// Which of them serve.
+    pub lead: Lead,
+}
+
+impl Handover {
+    /// Whether this container was there before.
+    pub fn has(&self, id: &str) -> bool {
+        self.old.contains_key(id)
+    }
+}
+
+/// Which containers of a service requests are led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lead {
+    /// Those that were there before.
+    Old,
+    /// The new ones; as long as this is only being published, either.
+    New,
+}
+
+impl fmt::Display for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Lead::Old => "old",
+            Lead::New => "new",
+        })
+    }
 }
 
 impl Begun {

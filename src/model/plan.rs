@@ -1,11 +1,13 @@
 //! What will be done, why, and how it went: values that print themselves, without secrets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::Revision;
+use crate::model::ledger::Lead;
 
 /// Steps in the order in which they are carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,35 @@ pub enum Action {
     Up {
         /// One wave: the services, with those that must be in the same call.
         services: Vec<String>,
+    },
+    /// Make new containers of these services beside the old ones, which go on serving.
+    StartFirst {
+        /// The services.
+        services: Vec<String>,
+    },
+    /// Lead requests to other containers of these services.
+    Route {
+        /// The services.
+        services: Vec<String>,
+        /// To which containers.
+        to: Lead,
+    },
+    /// Let the old containers finish what they have begun, then stop and remove them.
+    Drain {
+        /// The services.
+        services: Vec<String>,
+        /// The containers: id and name.
+        containers: BTreeMap<String, String>,
+        /// How long no new requests have come to them before they are stopped, in seconds.
+        #[serde(rename = "wait_s", with = "seconds")]
+        wait: Duration,
+    },
+    /// Stop and remove new containers that did not take over; the old ones serve.
+    Withdraw {
+        /// The services.
+        services: Vec<String>,
+        /// The containers: id and name.
+        containers: BTreeMap<String, String>,
     },
     /// `up -d` the whole project, because a network or volume definition changed.
     UpWhole,
@@ -131,6 +162,10 @@ impl Action {
             Action::Write { .. } => "write",
             Action::Up { .. } => "up",
             Action::UpWhole => "up-whole",
+            Action::StartFirst { .. } => "start-first",
+            Action::Route { .. } => "route",
+            Action::Drain { .. } => "drain",
+            Action::Withdraw { .. } => "withdraw",
             Action::Gate { .. } => "gate",
             Action::Signal { .. } => "signal",
             Action::Publish { .. } => "publish",
@@ -158,9 +193,21 @@ impl Action {
             Action::Publish { routes: 1 } => String::from("1 route"),
             Action::Publish { routes } => format!("{routes} routes"),
             Action::UpWhole => String::from("all services"),
+            Action::StartFirst { services } => format!("{} beside what serves", services.join(" ")),
+            Action::Route { services, to } => format!("{} to the {to} containers", services.join(" ")),
+            Action::Drain { containers, wait, .. } => {
+                format!("{} for {}s, then remove", names(containers), wait.as_secs())
+            }
+            Action::Withdraw { containers, .. } => format!("{}, what served goes on", names(containers)),
             Action::Down => String::from("all services, volumes stay"),
         }
     }
+}
+
+fn names(containers: &BTreeMap<String, String>) -> String {
+    let mut names: Vec<&str> = containers.values().map(String::as_str).collect();
+    names.sort_unstable();
+    names.join(" ")
 }
 
 /// Why a step is in the plan.
@@ -256,6 +303,16 @@ pub enum Cause {
     },
     /// The step before must be seen to work.
     AfterUp,
+    /// The service says `strategy: start-first`, and its new containers work.
+    TakesOver {
+        /// The service.
+        service: String,
+    },
+    /// New containers of the service were made beside the old ones, by a deploy that did not come to its end.
+    HandoverCut {
+        /// The service.
+        service: String,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -284,6 +341,8 @@ impl fmt::Display for Cause {
             Cause::RoutesUnseen => f.write_str("nobody has seen yet that Traefik serves them"),
             Cause::DependsOn { service, on } => write!(f, "{service} must follow {on}"),
             Cause::AfterUp => f.write_str("success is what the engine says"),
+            Cause::TakesOver { service } => write!(f, "the new containers of {service} take over"),
+            Cause::HandoverCut { service } => write!(f, "the handover of {service} did not come to its end"),
         }
     }
 }
@@ -307,36 +366,4 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8} {:<12} {}", self.action.verb(), self.stack, self.action.object())
     }
-}
-
-/// How a step went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The step.
-    #[serde(flatten)]
-    pub step: Step,
-    /// Done, failed or skipped.
-    pub verdict: Verdict,
-    /// How long it took, in milliseconds.
-    pub elapsed_ms: u64,
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-pub enum Verdict {
-    /// It was carried out.
-    Done,
-    /// It was tried, and failed.
-    Failed {
-        /// The stable code of the fault.
-        fault: String,
-        /// The causes, outermost first.
-        because: Vec<String>,
-    },
-    /// It was not tried.
-    Skipped {
-        /// Why not.
-        because: String,
-    },
 }

@@ -116,6 +116,9 @@ pub struct Rollback {
     /// From the verdict until the last good version was seen to serve, in milliseconds; absent when it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serving_after_ms: Option<u64>,
+    /// Services whose old containers served all the time, since the new ones stood beside them (`start-first`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undisturbed: Vec<String>,
 }
 
 /// How a run ended.

@@ -11,9 +11,8 @@ use crate::decide::{needs, retry};
 use crate::model::host::Logins;
 use crate::model::{Action, DesiredStack, Intent, Ledger, Outcome, Phase, Step, Verdict};
 use crate::runs::gate::gate;
-use crate::runs::generation::AS_COMPOSE_NAMES_THEM;
 use crate::runs::prepare::Prepared;
-use crate::runs::{good, images, publish, ring, rollback};
+use crate::runs::{good, handover, images, publish, ring, rollback};
 use crate::world::World;
 
 /// Why steps are skipped after the order to stop.
@@ -103,10 +102,20 @@ pub async fn take(
     world.intend(&Intent { run: draft.run.clone(), phase, step: step.clone(), since: world.now() })?;
     let result = match (&step.action, desired) {
         (Action::Write { .. }, Some(desired)) => write(world, step, desired, logins, ledger, draft, phase).await,
-        (Action::Gate { services, timeout }, Some(desired)) => gate(world, desired, services, *timeout).await,
+        (Action::Gate { services, timeout }, Some(desired)) => {
+            gate(world, desired, services, *timeout, handover::of(ledger, &step.stack)).await
+        }
+        (Action::StartFirst { services }, Some(desired)) => {
+            handover::start(world, step, services, desired, logins, ledger, draft).await
+        }
+        (Action::Route { services, to }, Some(desired)) => {
+            handover::route(world, prepared, services, *to, desired, ledger, draft).await
+        }
+        (Action::Drain { wait, .. }, _) => handover::drain(world, step, *wait, logins).await,
+        (Action::Withdraw { services, .. }, _) => handover::withdraw(world, step, services, logins, ledger).await,
         (Action::Publish { .. }, now) => {
-            let targets = AS_COMPOSE_NAMES_THEM;
-            publish::publish(world, prepared, &step.stack, now, ledger, draft, targets).await
+            let names = handover::names(world, ledger).await?;
+            publish::publish(world, prepared, &step.stack, now, ledger, draft, &names).await.map(drop)
         }
         (Action::Down, None) => match world.act(step, None, logins).await {
             Ok(()) if step.stack == TRAEFIK => publish::forget(world, ledger),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::decide::compose;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::health::{self, Judgement};
+use crate::decide::start_first::Handovers;
+use crate::decide::{compose, start_first};
 use crate::model::DesiredStack;
 use crate::runs::deploy::STOPPED;
 use crate::world::World;
@@ -18,6 +19,7 @@ pub async fn gate(
     desired: &DesiredStack,
     services: &[String],
     timeout: Duration,
+    handovers: Option<&Handovers>,
 ) -> Result<(), Fault> {
     let count = |service: &String| {
         let definition = desired.model.services.get(service);
@@ -27,7 +29,7 @@ pub async fn gate(
     let began = world.now();
     let mut looks = Vec::new();
     loop {
-        looks.push(world.look(&desired.name, services).await?);
+        looks.push(start_first::judged(world.look(&desired.name, services).await?, handovers));
         let elapsed = world.now().duration_since(began).unsigned_abs();
         match health::judge(&looks, &expected, elapsed, timeout) {
             Judgement::Healthy => return Ok(()),

@@ -2,6 +2,7 @@
 
 use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
+use crate::decide::start_first::Names;
 use crate::decide::traefik::host::{self, STACK, Sight, Stack, Told, traefik_service};
 use crate::decide::traefik::publish::{self, Publication};
 use crate::decide::traefik::routes;
@@ -9,12 +10,6 @@ use crate::model::{DesiredStack, Inputs, Ledger, Model, Settings};
 use crate::runs::good;
 use crate::runs::prepare::Prepared;
 use crate::world::World;
-
-/// The names of the containers that a service of a stack is reached at; nothing for those that Compose makes.
-pub type Targets<'a> = &'a dyn Fn(&str, &str) -> Option<Vec<String>>;
-
-/// The containers that Compose makes.
-pub const AS_COMPOSE_NAMES_THEM: Targets<'static> = &|_, _| None;
 
 /// One version of a stack, as far as routes are concerned.
 #[derive(Debug)]
@@ -90,7 +85,7 @@ pub fn generation(
     settings: &Settings,
     versions: &[Version],
     key: &DigestKey,
-    targets: Targets<'_>,
+    names: &Names,
     serial: u32,
 ) -> Option<Generation> {
     // In which order `host.yaml` names stacks, or a run brings them up, makes no other generation.
@@ -103,7 +98,7 @@ pub fn generation(
         with.map(|(version, directory)| Stack { inputs: &version.inputs, model: &version.model, directory }).collect();
     let traefik = stacks.iter().find(|stack| stack.inputs.stack == STACK)?;
     let proxy = traefik_service(traefik.model)?.to_owned();
-    let told = host::tell(&stacks, key, Sight::Whole, targets);
+    let told = host::tell(&stacks, key, Sight::Whole, &|stack, service| names.of(stack, service));
     told.statics.as_ref()?;
     let publication = publish::publish(&told, key, serial);
     let api = routes::api(&stacks, &told);

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod gate;
 pub mod generation;
 pub mod good;
+pub mod handover;
 pub mod images;
 pub mod prepare;
 pub mod preview;

@@ -10,6 +10,7 @@ use crate::decide::plan::{self, Circumstances};
 use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
+use crate::decide::start_first::Names;
 use crate::decide::{compose, delivery, downgrade, drift, fleet, policy, seen, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
@@ -133,13 +134,14 @@ pub async fn prepare(
     draft.put_off.extend(downgrade::fault(&left, &ring.name));
     let put_off = put_off(world, &mut desired, ledger, draft, &key, left)?;
     let edited = edited(world, &desired, ledger, &put_off)?;
+    let names = Names::new(&draft.observed, &ledger.begun);
     let routed = desired.stacks.iter().filter_map(|stack| match ledger.applied.get(&stack.name) {
         applied if put_off.alone.contains(&stack.name) => {
             applied.map(|applied| (stack.name.as_str(), applied.digest.as_str(), &applied.model))
         }
         _ => Some((stack.name.as_str(), stack.digest.as_str(), &stack.model)),
     });
-    let (due, mut edited_routes) = publish::due(world, &inputs, routed, ledger, &key)?;
+    let (due, mut edited_routes) = publish::due(world, &inputs, routed, ledger, &key, &names)?;
     drift::hide(&mut edited_routes, &secrets.values().collect::<Vec<_>>());
     let circumstances = Circumstances {
         routes: due,

@@ -9,13 +9,14 @@ use crate::decide::drift::Edited;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::redact;
 use crate::decide::report::Draft;
+use crate::decide::start_first::Names;
 use crate::decide::traefik::due::{self, Due, Found};
 use crate::decide::traefik::host::STACK;
 use crate::decide::traefik::publish::{self, FILE, Publication, RouterState, State as Route};
 use crate::model::ledger::{Published, Standing};
 use crate::model::{Action, Applied, Cause, DesiredStack, Inputs, Ledger, Model, Secret, State};
 use crate::runs::deploy::STOPPED;
-use crate::runs::generation::{AS_COMPOSE_NAMES_THEM, Generation, Targets, generation, version, versions};
+use crate::runs::generation::{Generation, generation, version, versions};
 use crate::runs::prepare::Prepared;
 use crate::world::World;
 
@@ -27,9 +28,18 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 /// How many lines of its log are looked through for a reason.
 const LINES: usize = 200;
 
+/// Whether what was to be published stands where Traefik reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// It does, and Traefik, if it runs, was seen to serve it. Or there is no Traefik, and nobody to be told.
+    Given,
+    /// It does not: Traefik is held, or the routes need what a later stack of this run brings.
+    NotGiven,
+}
+
 /// Publishes one generation: `stack` as it is `now` (nothing when it goes), all others as they were last applied, with
-/// their servers at `targets`. Returns when Traefik was seen to serve it. If it does not, what it served before is back
-/// when this returns.
+/// their servers at the containers with these names. Returns when Traefik was seen to serve it. If it does not, what it
+/// served before is back when this returns.
 pub async fn publish(
     world: &impl World,
     prepared: &Prepared,
@@ -37,19 +47,19 @@ pub async fn publish(
     now: Option<&DesiredStack>,
     ledger: &mut Ledger,
     draft: &mut Draft,
-    targets: Targets<'_>,
-) -> Result<(), Fault> {
+    names: &Names,
+) -> Result<Word, Fault> {
     let versions = versions(world, prepared, ledger, Some((stack, now)))?;
     // A host without a Traefik, or one whose Traefik comes later and tells all routes at once.
-    let of = |serial| generation(world.settings(), &versions, &prepared.key, targets, serial);
+    let of = |serial| generation(world.settings(), &versions, &prepared.key, names, serial);
     let serial = serial(ledger);
-    let Some(mut next) = of(serial) else { return Ok(()) };
+    let Some(mut next) = of(serial) else { return Ok(Word::Given) };
     if let Some(hold) = draft.held.get(STACK) {
         draft.remarks.push(format!("the routes of {stack} were not published: {hold}"));
-        return unseen(world, ledger);
+        return unseen(world, ledger).map(|()| Word::NotGiven);
     }
     if !next.mistakes.is_empty() {
-        return held_back(world, stack, &next, ledger, draft);
+        return held_back(world, stack, &next, ledger, draft).map(|()| Word::NotGiven);
     }
     let found = world.routes()?;
     let published = ledger.routes.as_ref().filter(|published| published.marker == next.publication.marker);
@@ -63,10 +73,13 @@ pub async fn publish(
     };
     write(world, &prepared.key, ledger, &next, &found, draft)?;
     match prove(world, prepared, stack, &next, &bad_before, draft).await {
-        Ok(standing) => note(world, &prepared.key, ledger, &next, standing, &found),
+        Ok(standing) => note(world, &prepared.key, ledger, &next, standing, &found).map(|()| Word::Given),
         // The next run goes on from what it finds.
         Err(fault) if fault.code == Code::Stopped => Err(fault),
-        Err(fault) => Err(put_back(world, prepared, ledger, draft, &next, fault).await),
+        Err(fault) => {
+            let former = names.clone().led_back(stack);
+            Err(put_back(world, prepared, ledger, draft, &next, &former, fault).await)
+        }
     }
 }
 
@@ -77,10 +90,11 @@ pub fn due<'a>(
     stacks: impl Iterator<Item = (&'a str, &'a str, &'a Model)>,
     ledger: &Ledger,
     key: &DigestKey,
+    names: &Names,
 ) -> Result<(Due, Vec<Edited>), Fault> {
     let one = |(name, digest, model)| version(world, inputs, ledger, key, name, digest, model);
     let versions = stacks.map(one).collect::<Result<Vec<_>, _>>()?;
-    let Some(generation) = generation(world.settings(), &versions, key, AS_COMPOSE_NAMES_THEM, serial(ledger)) else {
+    let Some(generation) = generation(world.settings(), &versions, key, names, serial(ledger)) else {
         return Ok(Default::default());
     };
     let shares = publish::shares(&generation.told, key);
@@ -109,7 +123,8 @@ pub fn restore(world: &impl World, ledger: &Ledger, key: &DigestKey) -> Result<(
     let one =
         |(name, applied): (&String, &Applied)| version(world, &[], ledger, key, name, &applied.digest, &applied.model);
     let versions = applied.map(one).collect::<Result<Vec<_>, _>>()?;
-    let Some(generation) = generation(world.settings(), &versions, key, AS_COMPOSE_NAMES_THEM, serial(ledger)) else {
+    let names = Names::remembered(ledger);
+    let Some(generation) = generation(world.settings(), &versions, key, &names, serial(ledger)) else {
         return Ok(());
     };
     put(world, &generation.publication, &world.routes()?)
@@ -297,10 +312,11 @@ async fn put_back(
     ledger: &mut Ledger,
     draft: &mut Draft,
     failed: &Generation,
+    names: &Names,
     fault: Fault,
 ) -> Fault {
     let former = versions(world, prepared, ledger, None)
-        .map(|versions| generation(world.settings(), &versions, &prepared.key, AS_COMPOSE_NAMES_THEM, failed.serial));
+        .map(|versions| generation(world.settings(), &versions, &prepared.key, names, failed.serial));
     let former = match former {
         Ok(former) => former.filter(|former| former.mistakes.is_empty()),
         Err(why) => return fault.because(format!("what was there before could not be put back: {}", why.sentence)),

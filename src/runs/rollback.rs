@@ -12,12 +12,14 @@ use crate::decide::report::{Draft, step_fault};
 use crate::decide::retry::{self, Kind};
 use crate::decide::rollback::{self, LastGood as Good, Way};
 use crate::decide::schedule::Share;
+use crate::decide::start_first::Names;
 use crate::decide::traefik::due::Due;
 use crate::decide::{compose, redact};
 use crate::model::report::{Evidence, Rollback};
-use crate::model::{Action, DesiredStack, Failure, Ledger, Left, Step};
+use crate::model::{Action, DesiredStack, Failure, Ledger, Left, Observed, Step};
 use crate::runs::deploy::{elapsed_ms, note_outcome, take};
 use crate::runs::good::{self, LastGood};
+use crate::runs::handover;
 use crate::runs::prepare::Prepared;
 use crate::runs::publish;
 use crate::world::World;
@@ -56,7 +58,7 @@ pub async fn after_failure(
         (None, Some(applied)) if applied.digest == desired.digest => Good::Same,
         (None, _) => Good::None,
     };
-    keep_evidence(world, step, desired, prepared, good.as_ref(), draft).await;
+    keep_evidence(world, step, desired, prepared, good.as_ref(), ledger, draft).await;
 
     let kind = match last_good {
         // What worked before and is only put right is no revision that fails.
@@ -90,6 +92,7 @@ async fn keep_evidence(
     desired: &DesiredStack,
     prepared: &Prepared,
     good: Option<&LastGood>,
+    ledger: &Ledger,
     draft: &mut Draft,
 ) {
     let services = rollback::services_of(step, desired);
@@ -100,7 +103,8 @@ async fn keep_evidence(
     let said = world.last_words(&desired.name, &services, LINES).await.unwrap_or_default();
     let secrets: Vec<&str> =
         prepared.secrets.values().chain(good.iter().flat_map(|good| good.secrets.values())).collect();
-    for words in said {
+    let uninvolved = handover::uninvolved(ledger, &desired.name);
+    for words in said.into_iter().filter(|words| !uninvolved.contains(&words.container)) {
         draft.evidence.push(Evidence {
             stack: desired.name.clone(),
             service: words.service,
@@ -163,7 +167,14 @@ async fn back(
 ) {
     let stack = good.desired.name.clone();
     let (from, to) = (draft.revision.clone(), good.revision.clone());
-    draft.rollbacks.push(Rollback { stack: stack.clone(), from, to: to.clone(), serving_after_ms: None });
+    let undisturbed = handover::undisturbed(ledger, &stack);
+    draft.rollbacks.push(Rollback {
+        stack: stack.clone(),
+        from,
+        to: to.clone(),
+        serving_after_ms: None,
+        undisturbed: undisturbed.clone(),
+    });
     match go_back(world, good, prepared, ledger, draft).await {
         Ok(()) => {
             let took = elapsed_ms(world, verdict_at);
@@ -172,7 +183,7 @@ async fn back(
             }
             set_left(ledger, &stack, Left::RolledBack);
             ledger.repairs.remove(&stack);
-            let fault = rollback::rolled_back(&stack, &to, failed);
+            let fault = rollback::rolled_back(&stack, &to, failed, &undisturbed);
             let (run, named) = (draft.run.clone(), Box::new(fault.clone()));
             world.say(Event::StackRolledBack { run, stack, fault: named, elapsed_ms: took });
             draft.faults.push(fault);
@@ -228,7 +239,7 @@ async fn go_back(
         without_memory: world.without_memory(std::slice::from_ref(&desired.name)),
         edited: BTreeMap::new(),
         left_alone: BTreeSet::new(),
-        routes: routes(world, desired, prepared, ledger)?,
+        routes: routes(world, desired, prepared, ledger, &observed)?,
         plugin: prepared.plugin.version.clone(),
     };
     let of_stack = |step: &&Step| step.stack == desired.name;
@@ -239,7 +250,7 @@ async fn go_back(
         let result = take(world, &step, Some(desired), prepared, ledger, draft).await;
         note_outcome(world, draft, &step, &result, began);
         if let Err(fault) = result {
-            keep_evidence(world, &step, desired, prepared, Some(good), draft).await;
+            keep_evidence(world, &step, desired, prepared, Some(good), ledger, draft).await;
             return Err(fault);
         }
     }
@@ -247,13 +258,20 @@ async fn go_back(
 }
 
 /// What must be published on the way back: the stack as it was, all others as they were last applied.
-fn routes(world: &impl World, good: &DesiredStack, prepared: &Prepared, ledger: &Ledger) -> Result<Due, Fault> {
+fn routes(
+    world: &impl World,
+    good: &DesiredStack,
+    prepared: &Prepared,
+    ledger: &Ledger,
+    observed: &Observed,
+) -> Result<Due, Fault> {
+    let led = Names::new(observed, &ledger.begun);
     let names = prepared.desired.stacks.iter().map(|stack| stack.name.as_str());
     let applied = |name| match ledger.applied.get(name) {
         _ if name == good.name => Some((name, good.digest.as_str(), &good.model)),
         applied => applied.map(|applied| (name, applied.digest.as_str(), &applied.model)),
     };
-    publish::due(world, &prepared.inputs, names.filter_map(applied), ledger, &prepared.key).map(|(due, _)| due)
+    publish::due(world, &prepared.inputs, names.filter_map(applied), ledger, &prepared.key, &led).map(|(due, _)| due)
 }
 
 /// What cannot be written down is said; the way back does not wait for the disk.

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use crate::decide::digest::DigestKey;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::report::Draft;
+use crate::decide::start_first::Names;
 use crate::decide::traefik::host::{self, Sight, Stack, Told};
 use crate::decide::traefik::routes::{self, Route};
 use crate::decide::{fleet, render};
@@ -32,7 +33,8 @@ pub async fn here(world: &impl World) -> Result<Listing, Fault> {
     let prepared = prepare::prepare(world, &mut ledger, &mut draft, Trust::LookOnly, None).await?;
     let directories = directories(world.settings(), &prepared.inputs);
     let stacks = stacks(&prepared.inputs, &directories, &prepared.desired);
-    let told = host::tell(&stacks, &prepared.key, Sight::Whole, &|_, _| None);
+    let names = Names::new(&draft.observed, &ledger.begun);
+    let told = host::tell(&stacks, &prepared.key, Sight::Whole, &|stack, service| names.of(stack, service));
     let answer = match routes::api(&stacks, &told) {
         Ok(address) => world.traefik_says(&address).await.map_err(|fault| fault.sentence),
         Err(why) => Err(why),

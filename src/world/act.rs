@@ -19,6 +19,12 @@ pub async fn act(
         (Action::Restart { services }, Some(desired)) => compose::restart(settings, desired, services).await,
         (Action::Write { .. }, Some(desired)) => stack::write(settings, desired),
         (Action::Up { services }, Some(desired)) => compose::up(settings, desired, services).await,
+        (Action::StartFirst { services }, Some(desired)) => {
+            let there = engine.count(&step.stack, services).await?;
+            engine.hold_no_data(desired, services).await?;
+            compose::start_first(settings, desired, &there).await
+        }
+        (Action::Drain { containers, .. } | Action::Withdraw { containers, .. }, _) => engine.end(containers).await,
         (Action::UpWhole, Some(desired)) => compose::up_whole(settings, desired).await,
         (Action::Signal { services, signal }, Some(desired)) => {
             compose::signal(settings, desired, services, signal).await
@@ -29,8 +35,8 @@ pub async fn act(
             stack::remove(settings, &step.stack)?;
             good::forget(&settings.state, &step.stack)
         }
-        (Action::Pull { .. } | Action::Gate { .. } | Action::Snapshot | Action::Publish { .. }, _) | (_, None) => {
-            Err(Fault::new(Code::StepFailed, format!("{} cannot be carried out alone", step.action.verb())))
-        }
+        (Action::Pull { .. } | Action::Gate { .. } | Action::Snapshot, _)
+        | (Action::Publish { .. } | Action::Route { .. }, _)
+        | (_, None) => Err(Fault::new(Code::StepFailed, format!("{} cannot be carried out alone", step.action.verb()))),
     }
 }

@@ -179,6 +179,24 @@ pub async fn up(settings: &Settings, stack: &DesiredStack, services: &[String]) 
     work(settings, stack, services.iter(), arguments).await
 }
 
+/// Makes as many new containers of these services as there should be, beside those that are there: `there` says how many
+/// each has. The old ones are not touched, also where their definition is another one.
+pub async fn start_first(
+    settings: &Settings,
+    stack: &DesiredStack,
+    there: &BTreeMap<String, usize>,
+) -> Result<(), Fault> {
+    binds::lie_within(&settings.stack_directory(&stack.name), stack, watched::link(settings, &stack.name).as_ref())?;
+    let fixed = ["up", "-d", "--no-deps", "--no-build", "--pull", "never", "--no-recreate"].map(OsString::from);
+    let scales = there.iter().flat_map(|(service, there)| {
+        let wanted = stack.model.services.get(service).map_or(1, compose::replicas);
+        [OsString::from("--scale"), OsString::from(format!("{service}={}", there + wanted))]
+    });
+    let services = there.keys().map(OsString::from);
+    let arguments = fixed.into_iter().chain(scales).chain([OsString::from("--")]).chain(services).collect();
+    work(settings, stack, there.keys(), arguments).await
+}
+
 /// `up -d` for the whole project.
 pub async fn up_whole(settings: &Settings, stack: &DesiredStack) -> Result<(), Fault> {
     binds::lie_within(&settings.stack_directory(&stack.name), stack, watched::link(settings, &stack.name).as_ref())?;

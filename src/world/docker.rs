@@ -10,7 +10,7 @@ use bollard::models::{
     ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, ContainerSummaryStateEnum, HealthStatusEnum,
     RestartPolicyNameEnum,
 };
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptions};
+use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use crate::decide::compose::CONTENT_LABEL;
 use crate::decide::delivery;
@@ -123,25 +123,9 @@ impl Engine {
 
     /// Stops and removes the containers of services that a project no longer has. Their volumes stay.
     pub async fn remove(&self, project: &str, services: &[String]) -> Result<(), Fault> {
-        for summary in self.list(&[format!("{PROJECT}={project}")]).await? {
-            let Some(container) = container(&summary) else { continue };
-            if !services.contains(&container.service) {
-                continue;
-            }
-            let failed = |error: &Error| {
-                Fault::new(Code::StepFailed, format!("{} cannot be removed", container.name)).caused_by(error)
-            };
-            match self.docker()?.stop_container(&container.id, None::<StopContainerOptions>).await {
-                Err(error) if !is_not_found(&error) => return Err(failed(&error)),
-                _ => {}
-            }
-            let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
-            match self.docker()?.remove_container(&container.id, Some(options)).await {
-                Err(error) if !is_not_found(&error) => return Err(failed(&error)),
-                _ => {}
-            }
-        }
-        Ok(())
+        let there = self.list(&[format!("{PROJECT}={project}")]).await?;
+        let there = there.iter().filter_map(container).filter(|container| services.contains(&container.service));
+        self.end(&there.map(|container| (container.id, container.name)).collect()).await
     }
 
     async fn list(&self, labels: &[String]) -> Result<Vec<ContainerSummary>, Fault> {

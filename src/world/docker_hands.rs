@@ -1,18 +1,24 @@
 //! What is done to containers without Compose: names, pauses, logs, and containers that were never started.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bollard::Docker;
+use bollard::errors::Error;
 use bollard::models::EventMessageTypeEnum;
 use bollard::query_parameters::{
     EventsOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    StopContainerOptions,
 };
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use serde_json::Value as Json;
 
+use crate::decide::compose;
 use crate::decide::fault::{Code, Fault};
-use crate::model::{Container, Secret, State};
+use crate::model::{Container, DesiredStack, Secret, State};
 use crate::world::LastWords;
-use crate::world::docker::{Engine, PROJECT};
+use crate::world::docker::{Engine, PROJECT, away, is_not_found};
 
 /// How much of a container's log is read, at most.
 const LONGEST_LOG: usize = 64 * 1024;
@@ -20,6 +26,9 @@ const LONGEST_LOG: usize = 64 * 1024;
 const LOG_TIME: Duration = Duration::from_secs(5);
 /// How long changes of containers are gathered before they wake anybody.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// How long a container may take to stop: the engine answers when it has.
+const LONGEST_GRACE: Duration = Duration::from_secs(3600);
 
 /// What happens to a container that a run should look at.
 const EVENTS: [&str; 7] = ["die", "stop", "pause", "unpause", "rename", "destroy", "disconnect"];
@@ -39,6 +48,39 @@ impl Engine {
         let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
         let removed = self.docker()?.remove_container(id, Some(options)).await;
         removed.map_err(|error| Fault::new(Code::StepFailed, format!("{name} cannot be removed")).caused_by(&error))
+    }
+
+    /// How many containers these services have.
+    pub async fn count(&self, project: &str, services: &[String]) -> Result<BTreeMap<String, usize>, Fault> {
+        let there = self.of(project, services).await?;
+        let number = |service: &String| there.iter().filter(|container| container.service == *service).count();
+        Ok(services.iter().map(|service| (service.clone(), number(service))).collect())
+    }
+
+    /// Refuses services whose image has a volume of its own: Compose would give the new container an empty one, and what
+    /// the old one kept there would be lost to it.
+    pub async fn hold_no_data(&self, stack: &DesiredStack, services: &[String]) -> Result<(), Fault> {
+        for service in services {
+            let Some(definition) = stack.model.services.get(service) else { continue };
+            let Some(image) = definition.get("image").and_then(Json::as_str) else { continue };
+            let found = self.docker()?.inspect_image(image).await.map_err(|error| away(self.socket(), &error))?;
+            let volumes = found.config.and_then(|config| config.volumes).unwrap_or_default();
+            if let Some(place) = volumes.into_iter().find(|place| !compose::mounts_at(definition, place)) {
+                return Err(Fault::new(Code::StepFailed, format!("{service} cannot be started beside itself"))
+                    .because(format!("its image {image} keeps data in a volume at {place}"))
+                    .hint(format!("`tmpfs: [{place}]` if it need not stay, or `strategy: stop-first`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops these containers with their own signals and grace periods, then removes them. Those that are gone are done.
+    /// Volumes stay.
+    pub async fn end(&self, containers: &BTreeMap<String, String>) -> Result<(), Fault> {
+        // The engine answers only when the grace period is over.
+        let docker = self.docker()?.clone().with_timeout(LONGEST_GRACE);
+        let ended = containers.iter().map(|(id, name)| end(&docker, id, name));
+        futures_util::future::try_join_all(ended).await.map(drop)
     }
 
     /// Lets the paused containers of these services go on.
@@ -127,4 +169,16 @@ impl Engine {
         }
         None
     }
+}
+
+async fn end(docker: &Docker, id: &str, name: &str) -> Result<(), Fault> {
+    let unless_gone = |result: Result<(), Error>| match result {
+        Err(error) if !is_not_found(&error) => {
+            Err(Fault::new(Code::StepFailed, format!("{name} cannot be removed")).caused_by(&error))
+        }
+        _ => Ok(()),
+    };
+    unless_gone(docker.stop_container(id, None::<StopContainerOptions>).await)?;
+    let options = RemoveContainerOptionsBuilder::new().v(false).force(false).build();
+    unless_gone(docker.remove_container(id, Some(options)).await)
 }

@@ -101,15 +101,41 @@ impl Engine {
     /// What `up` has to do for one service, in steps that a kill can come between.
     pub fn begin(&mut self, project: &str, name: &str, whole: &Project) -> Result<(), String> {
         let service = &whole.services()[name];
-        let image = service["image"].as_str().unwrap_or_default().to_owned();
-        if !self.images.contains(&image) {
-            return Err(format!("No such image: {image}"));
-        }
+        self.has_image(service)?;
         let hash = config_hash(service, whole);
-        let there = self.containers.iter().position(|container| container.is_of(project, name));
-        if there.is_some_and(|at| self.containers[at].config_hash == hash) {
+        let is_as_wanted = |container: &&Instance| container.is_of(project, name) && container.config_hash == hash;
+        // Of several, Compose keeps those that are as they should be (seen with 2.40).
+        if let Some(id) = self.containers.iter().rfind(is_as_wanted).map(|kept| kept.id.clone()) {
+            self.containers.retain(|container| !container.is_of(project, name) || container.id == id);
             return Ok(());
         }
+        let number = self.numbers(project, name).into_iter().max().unwrap_or(1);
+        self.containers.retain(|container| !container.is_of(project, name));
+        self.create(project, name, number, whole);
+        Ok(())
+    }
+
+    /// What `up --no-recreate --scale` does for one service: one container more, with the next number.
+    pub fn add(&mut self, project: &str, name: &str, whole: &Project) -> Result<(), String> {
+        self.has_image(&whole.services()[name])?;
+        let number = self.numbers(project, name).into_iter().max().unwrap_or(0) + 1;
+        self.create(project, name, number, whole);
+        Ok(())
+    }
+
+    fn has_image(&self, service: &Json) -> Result<(), String> {
+        let image = text(&service["image"]);
+        if self.images.contains(&image) { Ok(()) } else { Err(format!("No such image: {image}")) }
+    }
+
+    fn numbers(&self, project: &str, name: &str) -> Vec<usize> {
+        let ours = self.containers.iter().filter(|container| container.is_of(project, name));
+        ours.filter_map(|container| container.name.rsplit('-').next()?.parse().ok()).collect()
+    }
+
+    fn create(&mut self, project: &str, name: &str, number: usize, whole: &Project) {
+        let service = &whole.services()[name];
+        let image = text(&service["image"]);
         let behaviour = self.registry[&image].behaviour;
         for (network, _) in service["networks"].as_object().into_iter().flatten() {
             self.networks.insert(text(&whole.model["networks"][network]["name"]));
@@ -122,10 +148,10 @@ impl Engine {
         let networks = service["networks"].as_object().into_iter().flatten();
         let container = Instance {
             id: format!("{:012x}", self.made),
-            name: format!("{project}-{name}-1"),
+            name: format!("{project}-{name}-{number}"),
             project: project.to_owned(),
             service: name.to_owned(),
-            config_hash: hash,
+            config_hash: config_hash(service, whole),
             image,
             labels: labels
                 .filter(|(label, _)| *label == CONTENT_LABEL)
@@ -142,10 +168,8 @@ impl Engine {
             started: None,
             by_hand: None,
         };
-        self.containers.retain(|container| !container.is_of(project, name));
         self.created.push((format!("{project}/{name}"), container.image.clone()));
         self.containers.push(container);
-        Ok(())
     }
 
     /// A container of a project that is none of moorline's business.
@@ -204,6 +228,11 @@ impl Engine {
     pub fn rename(&mut self, id: &str, to: &str) {
         let of = |container: &&mut Instance| container.id == id;
         self.containers.iter_mut().filter(of).for_each(|container| container.name = to.to_owned());
+    }
+
+    pub fn stop(&mut self, id: &str) {
+        let of = |container: &&mut Instance| container.id == id;
+        self.containers.iter_mut().filter(of).for_each(|container| container.by_hand = Some(State::Exited(0)));
     }
 
     pub fn discard(&mut self, id: &str) {

@@ -459,6 +459,24 @@ impl Sim {
         Ok(())
     }
 
+    /// `up --no-recreate --scale`: one container more of each of these services.
+    fn start_first(&self, stack: &str, services: &[String]) -> Result<(), Fault> {
+        let project = self.project(stack)?;
+        let failed =
+            |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        for service in services {
+            self.effect(format!("create another {stack}/{service}"));
+            self.engine()?.engine.add(stack, service, &project).map_err(failed)?;
+        }
+        for service in services {
+            self.effect(format!("start {stack}/{service}"));
+            let mut host = self.engine()?;
+            let now = host.seconds();
+            host.engine.start(stack, service, now).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn write_memory(&self, desired: &DesiredStack) -> Result<(), Fault> {
         let stack = &desired.name;
         let mut host = self.written(&format!("memory of {stack}"))?;
@@ -771,6 +789,16 @@ impl World for Sim {
                 let services: Vec<String> = self.project(stack)?.services().keys().cloned().collect();
                 self.up(stack, &services)
             }
+            (Action::StartFirst { services }, Some(_)) => self.start_first(stack, services),
+            (Action::Drain { containers, .. } | Action::Withdraw { containers, .. }, _) => {
+                for (id, name) in containers {
+                    self.effect(format!("stop {name}"));
+                    self.engine()?.engine.stop(id);
+                    self.effect(format!("remove {name}"));
+                    self.engine()?.engine.discard(id);
+                }
+                Ok(())
+            }
             (Action::Rename { id, from, to }, _) => {
                 self.effect(format!("rename {from}"));
                 self.engine()?.engine.rename(id, to);
@@ -832,7 +860,9 @@ impl World for Sim {
                 host.secrets.retain(|path, _| !path.starts_with(&prefix));
                 Ok(())
             }
-            (Action::Gate { .. } | Action::Snapshot | Action::Publish { .. }, _) | (_, None) => {
+            (Action::Gate { .. } | Action::Snapshot, _)
+            | (Action::Publish { .. } | Action::Route { .. }, _)
+            | (_, None) => {
                 panic!("`{}` cannot be carried out alone", step.action.verb())
             }
         }

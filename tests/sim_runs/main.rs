@@ -19,6 +19,7 @@ mod needs_and_images;
 mod properties;
 mod rings;
 mod scenarios;
+mod start_first;
 mod traefik;
 mod trust;
 mod world_after;

@@ -8,9 +8,9 @@ use crate::sim::{Behaviour, Sim, seal};
 const HOST: &str = "hosts/alpha/host.yaml";
 const TRAEFIK: &str = "stacks/traefik/compose.yaml";
 const DYNAMIC: &str = "stacks/traefik/dynamic/common.yaml";
-const WEB: &str = "stacks/web/compose.yaml";
+pub const WEB: &str = "stacks/web/compose.yaml";
 const SHOP: &str = "stacks/shop/compose.yaml";
-const FILE: &str = "moorline.routes.yaml";
+pub const FILE: &str = "moorline.routes.yaml";
 const SECRETS: &str = "hosts/alpha/secrets.sops.yaml";
 
 const TRAEFIK_COMPOSE: &str = r#"services:
@@ -40,7 +40,7 @@ fn app(name: &str, image: &str) -> String {
 }
 
 /// A host with Traefik and two stacks behind it, before its first commit.
-fn fleet() -> Sim {
+pub fn fleet() -> Sim {
     let sim = Sim::new();
     sim.write("moorline.yaml", "version: 1\n")
         .write("signers/allowed_signers", crate::sim::allowed_signers())
@@ -75,7 +75,7 @@ fn settled() -> Sim {
 }
 
 #[track_caller]
-fn well(report: &Report) {
+pub fn well(report: &Report) {
     assert!(report.fault.is_none(), "{:#?}", report.fault);
 }
 

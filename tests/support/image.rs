@@ -35,6 +35,18 @@ impl Image {
         Self::command(&["sh", "-c", &format!("{serve}{STAY}")])
     }
 
+    /// Serves `/version` and, a second and a half after it was asked, `/cgi-bin/slow`. It is healthy once this script has made
+    /// `/run/ready`, and exits at once, with whatever it was doing, when it is asked to stop.
+    pub fn app(version: u8, becomes_ready: &str) -> Self {
+        let serve = format!(
+            "mkdir -p /www/cgi-bin && echo {version} >/www/version && \
+             printf '#!/bin/sh\\necho Content-Type: text/plain; echo; sleep 1.5; echo slow {version}\\n' \
+             >/www/cgi-bin/slow && chmod +x /www/cgi-bin/slow && httpd -p 80 -h /www; \
+             trap 'exit 0' TERM; ({becomes_ready}) & while :; do sleep 3600 & wait $!; done"
+        );
+        Self::command(&["sh", "-c", &serve]).healthy_while("/run/ready")
+    }
+
     /// The real Traefik.
     pub fn traefik() -> Self {
         let mut image = Self::command(&[]).change("ENTRYPOINT [\"/bin/traefik\"]");

@@ -37,7 +37,7 @@ pub use host::{Host, seal};
 pub use image::Image;
 pub use lab::Lab;
 pub use lane::{Before, Change, Lane, Lanes};
-pub use load::{Load, Tally};
+pub use load::{Habit, Load, Tally};
 pub use misbehaving::Misbehaving;
 pub use proxy::{Proxy, Question, Side};
 pub use push_server::{Beat, Mood, PushServer, Status};

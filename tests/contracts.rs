@@ -20,8 +20,8 @@ use moorline::model::policy::{Exception, Rule};
 use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceStatus};
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
 use moorline::model::{
-    Action, Anchor, Applied, Cause, Container, Failure, Health, Hold, Ledger, Left, Model, Outcome, Plan, Report,
-    Revision, RunEnd, Seen, State, Step, Verdict,
+    Action, Anchor, Applied, Cause, Container, Endpoint, Failure, Health, Hold, Ledger, Left, Model, Outcome, Plan,
+    Report, Revision, RunEnd, Seen, State, Step, Verdict,
 };
 use serde_json::{Value as Json, json};
 
@@ -73,6 +73,30 @@ fn steps() -> Vec<Step> {
         step(
             Action::Discard { id: text("0123"), name: text("89ab89ab89ab_web-app-1") },
             vec![Cause::HalfRenamed { service: service() }],
+        ),
+        step(
+            Action::Detach { id: text("0123"), name: text("traefik-traefik-1"), network: text("web_default") },
+            vec![Cause::SharedDefinitionChanged { what: text("networks.default") }],
+        ),
+        step(
+            Action::Attach {
+                id: text("0123"),
+                name: text("traefik-traefik-1"),
+                network: text("web_default"),
+                endpoint: Endpoint {
+                    aliases: vec![text("traefik")],
+                    ipv4_address: Some(text("10.0.0.5")),
+                    ipv6_address: Some(text("fd00::5")),
+                    driver_options: [(text("com.docker.network.endpoint.ifname"), text("edge0"))].into(),
+                    gateway_priority: Some(1),
+                },
+            },
+            vec![Cause::SharedDefinitionChanged { what: text("networks.default") }],
+        ),
+        step(Action::Write { files: 1 }, vec![Cause::VolumeDiverged { what: text("volumes.data") }]),
+        step(
+            Action::Restart { services: services.clone() },
+            vec![Cause::NamespaceLost { service: service(), of: text("vpn") }],
         ),
         step(
             Action::Unpause { services: services.clone() },

@@ -286,11 +286,15 @@ pub fn leaders(service: &Json) -> Vec<&str> {
     let restarting = restarting
         .filter(|(_, dependency)| dependency.get("restart") == Some(&Json::Bool(true)))
         .map(|(leader, _)| leader.as_str());
-    let namespaces = ["network_mode", "ipc", "pid"];
-    let sharing = namespaces.into_iter().filter_map(|field| service.get(field)?.as_str()?.strip_prefix("service:"));
     let volumes = service.get("volumes_from").and_then(Json::as_array).into_iter().flatten();
     let volumes = volumes.filter_map(|from| from.as_str()?.split(':').next());
-    restarting.chain(sharing).chain(volumes).collect()
+    restarting.chain(namespaces(service)).chain(volumes).collect()
+}
+
+/// The services whose namespaces this one uses.
+pub fn namespaces(service: &Json) -> impl Iterator<Item = &str> {
+    let fields = ["network_mode", "ipc", "pid"];
+    fields.into_iter().filter_map(|field| service.get(field)?.as_str()?.strip_prefix("service:"))
 }
 
 fn dependencies(service: &Json) -> Vec<&str> {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::decide::digest::DigestKey;
 use crate::decide::taint;
-use crate::model::{Access, DesiredStack, Inputs, Model, Remap, Secret, SecretFile, Value};
+use crate::model::{Access, Desired, DesiredStack, Inputs, Model, Remap, Secret, SecretFile, Value};
 
 /// What of one stack is delivered as files in memory.
 #[derive(Debug, Default)]
@@ -63,6 +63,17 @@ pub fn in_clear(value: &Value) -> String {
     }
 }
 
+/// What a person should know about secrets that a stack puts where they are on disk.
+pub fn exposed_notes(desired: &Desired) -> Vec<String> {
+    let of_stack = |stack: &DesiredStack| {
+        let note = |(service, variable): &(String, String)| {
+            format!("secret {variable} stands in the environment of {}/{service}, which is on disk", stack.name)
+        };
+        stack.exposed.iter().map(note).collect::<Vec<_>>()
+    };
+    desired.stacks.iter().flat_map(of_stack).collect()
+}
+
 /// Top-level secrets with `environment:` become files in memory: Compose itself would copy them into the container's
 /// writable layer, which is on disk (COMPOSE.md, T7).
 fn secrets(inputs: &Inputs, model: &Model, refused: &mut Vec<String>) -> BTreeMap<String, String> {
@@ -78,15 +89,16 @@ fn secrets(inputs: &Inputs, model: &Model, refused: &mut Vec<String>) -> BTreeMa
     texts
 }
 
-/// Configs whose content holds a secret become files in memory too.
+/// Configs that stand in the repository as text, or come from a variable, become files in memory too. Compose would copy them
+/// into the container: it cannot when that is read-only, below a tmpfs they vanish without a word (COMPOSE.md, T6), and
+/// it never copies a new text into one that exists (T4).
 fn configs(inputs: &Inputs, model: &Model, key: &DigestKey, refused: &mut Vec<String>) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     for (name, definition) in &model.configs {
         let text = match (definition.get("content"), definition.get("environment")) {
-            (Some(Json::String(text)), _) if taint::is_tainted(text) => taint::unmark(text, inputs, key),
+            (Some(Json::String(text)), _) => taint::unmark(text, inputs, key),
             (_, Some(Json::String(variable))) => match inputs.environment.get(variable) {
-                Some(value @ Value::Tainted(_)) => in_clear(value),
-                Some(Value::Plain(_)) => continue,
+                Some(value) => in_clear(value),
                 None => {
                     refused.push(format!("configs.{name}.environment: `{variable}` is not a variable of this stack"));
                     continue;

@@ -89,7 +89,7 @@ pub fn lost<'a>(stack: &'a DesiredStack, observed: &Observed) -> impl Iterator<I
 /// A service with no restart policy, no health check and no port looks the same when a person stops it. To run a
 /// migration again would be worse than to leave that one stopped, as plain `docker compose` does (COMPOSE.md, T1, T2).
 /// When the host or its engine was restarted while it ran, the look before that tells the two apart (`decide/seen`).
-fn has_finished(definition: &Json, container: &Container) -> bool {
+pub(super) fn has_finished(definition: &Json, container: &Container) -> bool {
     let policy = definition.pointer("/deploy/restart_policy/condition").or_else(|| definition.get("restart"));
     let starts_again = policy.and_then(Json::as_str).is_some_and(|policy| !matches!(policy, "no" | "none"))
         // An empty policy of `deploy` means `any`.

@@ -95,6 +95,7 @@ codes! {
     RollbackFailed, "rollback-failed", Person, 1, "neither the new nor the last good version of a stack works; nothing more is done to it";
     DeployRefused, "deploy-refused", Person, 1, "what is desired of a stack has failed before and is not tried again until it changes or `moorline retry`";
     DeployWaiting, "deploy-waiting", NextRun, 1, "what is desired of a stack has failed before and is tried again after a while";
+    NetworkInUse, "network-in-use", Person, 1, "a network would have to be made anew while a container that is not moorline's uses it";
     SnapshotMissing, "snapshot-missing", Person, 1, "a stack wants a snapshot before its data is touched, and none could be made";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";
     DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";

@@ -1,6 +1,7 @@
 //! Everything that is decided: pure functions of values. No clock, no file, no socket, no log, no environment.
 
 pub mod advice;
+pub mod attached;
 pub mod check;
 pub mod check_clear;
 pub mod check_secrets;
@@ -17,6 +18,7 @@ pub mod drift;
 pub mod event;
 pub mod fault;
 pub mod fleet;
+pub mod gone;
 pub mod health;
 pub mod images;
 pub mod last_words;

@@ -6,12 +6,15 @@ use serde_json::Value as Json;
 
 use crate::decide::compose::Extension;
 use crate::decide::drift::{self, Edited};
+use crate::decide::gone::{self, Gone};
 use crate::decide::start_first::{Course, Scene};
 use crate::decide::traefik::due::Due;
 use crate::decide::traefik::host::STACK as TRAEFIK;
-use crate::decide::{compose, difference};
+use crate::decide::{attached, compose, difference};
 use crate::model::ledger::Begun;
-use crate::model::{Action, Applied, Cause, Container, Desired, DesiredStack, Observed, Plan, Seen, Step};
+use crate::model::{
+    Action, Applied, Attached, Cause, Container, Desired, DesiredStack, Observed, Plan, Seen, State, Step,
+};
 
 /// Everything that a plan is made from, besides what should be and what is.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +35,8 @@ pub struct Circumstances<'a> {
     pub edited: BTreeMap<String, Vec<Edited>>,
     /// What of the routes must be published.
     pub routes: Due,
+    /// Who is attached to networks that change.
+    pub attached: Vec<Attached>,
     /// Stacks that are declared and are not to be touched in this run.
     pub left_alone: BTreeSet<String>,
     /// The version of the Compose plugin.
@@ -104,14 +109,22 @@ fn plan_stack(
     if write_causes.is_empty() {
         write_causes.extend(edited.iter().map(Edited::cause));
     }
+    let begun = circumstances.begun.and_then(|begun| begun.get(&stack.name));
     if !write_causes.is_empty() {
+        write_causes.extend(diverged_volumes(stack, applied));
         steps.push(step(&stack.name, Action::Write { files: stack.files.len() }, write_causes));
     }
     let mut causes = service_causes(stack, applied, observed, circumstances);
     let unfinished = circumstances.begun.is_some_and(|begun| begun.contains_key(&stack.name));
     let signals = signals(stack, applied, &causes, unfinished);
     let restarted: Vec<String> = restarted.into_iter().filter(|service| needs_start(stack, service, &causes)).collect();
-    if wants_snapshot(stack, &causes, observed) {
+    let networks = attached::made_anew(stack, applied, begun);
+    let mut gone = gone::services(stack, applied, begun, observed);
+    if !networks.is_empty() {
+        // Compose could not remove a network that they still use.
+        gone.first.append(&mut gone.last);
+    }
+    if wants_snapshot(stack, applied, &causes, &gone, observed) {
         steps.insert(0, step(&stack.name, Action::Snapshot, vec![Cause::SnapshotWanted]));
     }
     let mended: BTreeSet<String> = steps.iter().flat_map(mended_services).collect();
@@ -121,9 +134,9 @@ fn plan_stack(
     for (service, on) in reasons {
         causes.entry(service.clone()).or_default().push(Cause::DependsOn { service, on });
     }
-    let shared = shared_causes(stack, applied, begun);
     let running: Vec<String> = stack.model.services.keys().cloned().collect();
-    if shared.is_empty() {
+    steps.extend(remove(stack, gone.first));
+    if networks.is_empty() {
         let scene = Scene { stack, applied, observed, handovers };
         for wave in compose::waves(&stack.model, &all) {
             let course = |service: &String| scene.course(service, &causes[service]);
@@ -131,7 +144,10 @@ fn plan_stack(
             let (plain, first): (Vec<String>, Vec<String>) =
                 wave.into_iter().partition(|service| course(service) == Course::Plain);
             if !plain.is_empty() {
-                steps.push(step(&stack.name, Action::Up { services: plain.clone() }, why(&plain)));
+                let up = step(&stack.name, Action::Up { services: plain.clone() }, why(&plain));
+                let lost = without_namespace(stack, &up, observed);
+                steps.push(up);
+                steps.extend(lost);
                 steps.push(gate(stack, plain));
             }
             if !first.is_empty() {
@@ -142,8 +158,12 @@ fn plan_stack(
             }
         }
     } else {
-        let causes = shared.into_iter().chain(causes.into_values().flatten()).collect();
+        let changed = |key: &&str| Cause::SharedDefinitionChanged { what: format!("networks.{key}") };
+        let causes = networks.keys().map(changed).chain(causes.into_values().flatten()).collect();
+        let (before, after) = attached::steps(stack, &networks, &circumstances.attached);
+        steps.extend(before);
         steps.push(step(&stack.name, Action::UpWhole, causes));
+        steps.extend(after);
         steps.push(gate(stack, running));
     }
     if !restarted.is_empty() {
@@ -159,12 +179,45 @@ fn plan_stack(
         steps.push(step(&stack.name, Action::Signal { services: vec![service], signal }, causes));
     }
     steps.extend(publish(stack, &steps, circumstances));
-    let gone = services_to_remove(stack, applied, begun, observed);
-    if !gone.is_empty() {
-        let causes = gone.iter().map(|service| Cause::ServiceNotDeclared { service: service.clone() }).collect();
-        steps.push(step(&stack.name, Action::Remove { services: gone }, causes));
+    steps.extend(remove(stack, gone.last));
+    if let Some(applied) = applied.filter(|applied| steps.is_empty() && applied.plugin != circumstances.plugin) {
+        // Nothing to do but to note it.
+        let files = stack.files.len();
+        steps.push(step(&stack.name, Action::Write { files }, vec![plugin_changed(applied, circumstances)]));
     }
     steps
+}
+
+fn plugin_changed(applied: &Applied, circumstances: &Circumstances<'_>) -> Cause {
+    Cause::PluginChanged { from: applied.plugin.clone(), to: circumstances.plugin.clone() }
+}
+
+fn remove(stack: &DesiredStack, services: Vec<String>) -> Option<Step> {
+    let causes = services.iter().map(|service| Cause::ServiceNotDeclared { service: service.clone() }).collect();
+    (!services.is_empty()).then(|| step(&stack.name, Action::Remove { services }, causes))
+}
+
+/// Services that live in the namespace of one that `up` starts and does not replace. Compose leaves them as they are, in a
+/// namespace that nothing reaches any more.
+fn without_namespace(stack: &DesiredStack, up: &Step, observed: &Observed) -> Option<Step> {
+    let stopped = |service: &&String| {
+        let mut containers = observed.of(&stack.name).filter(|container| container.service == **service).peekable();
+        containers.peek().is_some() && containers.all(|container| !matches!(container.state, State::Running))
+    };
+    let Action::Up { services } = &up.action else { return None };
+    let lost = |of: &String| {
+        let is_in = |service: &&String| compose::namespaces(&stack.model.services[*service]).any(|leader| leader == of);
+        let lost = |service: &String| Cause::NamespaceLost { service: service.clone(), of: of.clone() };
+        services.iter().filter(is_in).map(lost).collect::<Vec<_>>()
+    };
+    let causes: Vec<Cause> = services.iter().filter(stopped).flat_map(lost).collect();
+    let lost = causes.iter().filter_map(|cause| match cause {
+        Cause::NamespaceLost { service, .. } => Some(service.clone()),
+        _ => None,
+    });
+    let services: BTreeSet<String> = lost.collect();
+    let services: Vec<String> = services.into_iter().collect();
+    (!services.is_empty()).then(|| step(&stack.name, Action::Restart { services }, causes))
 }
 
 fn step(stack: &str, action: Action, causes: Vec<Cause>) -> Step {
@@ -233,9 +286,11 @@ fn service_causes(
                 }
             }
             causes.extend(changed);
-            if applied.plugin != circumstances.plugin {
-                let (from, to) = (applied.plugin.clone(), circumstances.plugin.clone());
-                causes.push(Cause::PluginChanged { from, to });
+            let has_finished = |container: &&Container| drift::has_finished(definition, container);
+            let is_done = !containers.is_empty() && containers.iter().all(has_finished);
+            // Compose would run a one-shot again, whether its hash is another one or not (COMPOSE.md, T1).
+            if applied.plugin != circumstances.plugin && !is_done {
+                causes.push(plugin_changed(applied, circumstances));
             }
         } else if causes.is_empty() {
             // Containers of this project exist, but not by our hand: Compose decides whether they fit.
@@ -259,6 +314,7 @@ fn changes(service: &str, definition: &Json, stack: &DesiredStack, applied: &App
             }
         }
     }
+    causes.extend(other_volumes(service, definition, stack, applied));
     if applied.content.get(service) != stack.content.get(service) {
         causes.push(Cause::ContentChanged { service: service.to_owned() });
     }
@@ -282,7 +338,13 @@ fn needs_start(stack: &DesiredStack, service: &str, causes: &BTreeMap<String, Ve
 }
 
 /// Whether a snapshot must come first: a container that holds data is about to be replaced by another one.
-fn wants_snapshot(stack: &DesiredStack, causes: &BTreeMap<String, Vec<Cause>>, observed: &Observed) -> bool {
+fn wants_snapshot(
+    stack: &DesiredStack,
+    applied: Option<&Applied>,
+    causes: &BTreeMap<String, Vec<Cause>>,
+    gone: &Gone,
+    observed: &Observed,
+) -> bool {
     let wanted = Extension::read(&stack.model.extension).is_ok_and(|extension| extension.deploy.snapshot_before);
     let replaces = |cause: &Cause| !matches!(cause, Cause::Drifted { .. } | Cause::NoContainer { .. });
     let holds_data = |service: &str| {
@@ -290,8 +352,13 @@ fn wants_snapshot(stack: &DesiredStack, causes: &BTreeMap<String, Vec<Cause>>, o
         volumes.is_some_and(|volumes| !volumes.is_empty())
     };
     let exists = |service: &str| observed.of(&stack.name).any(|container| container.service == service);
-    wanted
-        && causes.iter().any(|(service, causes)| causes.iter().any(replaces) && holds_data(service) && exists(service))
+    let replaced = |(service, causes): (&String, &Vec<Cause>)| {
+        causes.iter().any(replaces) && holds_data(service) && exists(service)
+    };
+    // Its data goes on under another name.
+    let before = |service: &String| applied.and_then(|applied| applied.model.services.get(service));
+    let renamed = |service: &String| before(service).is_some_and(|before| !gone::holds_data(before).is_empty());
+    wanted && (causes.iter().any(replaced) || gone.first.iter().any(renamed))
 }
 
 /// Signals for services whose mounted files changed and that get no new container anyway.
@@ -315,38 +382,25 @@ fn signals(
     stack.reloads.iter().filter_map(signal).collect()
 }
 
-fn shared_causes(stack: &DesiredStack, applied: Option<&Applied>, begun: Option<&Begun>) -> Vec<Cause> {
-    let before = [
-        applied.map(|applied| (&applied.model.networks, &applied.model.volumes)),
-        begun.map(|begun| (&begun.networks, &begun.volumes)),
-    ];
-    let mut causes = Vec::new();
-    for (networks, volumes) in before.into_iter().flatten() {
-        for (kind, before, after) in
-            [("networks", networks, &stack.model.networks), ("volumes", volumes, &stack.model.volumes)]
-        {
-            // A new or dropped definition needs no care: Compose creates what is used and removes nothing.
-            for (name, definition) in before {
-                if after.get(name).is_some_and(|now| now != definition) {
-                    causes.push(Cause::SharedDefinitionChanged { what: format!("{kind}.{name}") });
-                }
-            }
-        }
-    }
-    causes.dedup();
-    causes
+/// Volumes whose definition changed under the same name. Compose compares them at every `up`, asks whether it may delete the
+/// data, gets no answer and keeps the volume (COMPOSE.md, T9).
+fn diverged_volumes(stack: &DesiredStack, applied: Option<&Applied>) -> Vec<Cause> {
+    let before = applied.into_iter().flat_map(|applied| &applied.model.volumes);
+    let is_diverged = |(key, was): &(&String, &Json)| {
+        stack.model.volumes.get(*key).is_some_and(|now| now != *was && now.get("name") == was.get("name"))
+    };
+    before.filter(is_diverged).map(|(key, _)| Cause::VolumeDiverged { what: format!("volumes.{key}") }).collect()
 }
 
-/// Services that we brought up and that the stack no longer has.
-fn services_to_remove(
-    stack: &DesiredStack,
-    applied: Option<&Applied>,
-    begun: Option<&Begun>,
-    observed: &Observed,
-) -> Vec<String> {
-    let applied = applied.into_iter().flat_map(|applied| applied.model.services.keys());
-    let ours: BTreeSet<&String> = applied.chain(begun.into_iter().flat_map(|begun| &begun.services)).collect();
-    let gone = ours.into_iter().filter(|service| !stack.model.services.contains_key(*service));
-    let present: BTreeSet<&str> = observed.of(&stack.name).map(|container| container.service.as_str()).collect();
-    gone.filter(|service| present.contains(service.as_str())).cloned().collect()
+/// The volumes of a service that are others now, by their name: it gets a container that mounts those.
+fn other_volumes(service: &str, definition: &Json, stack: &DesiredStack, applied: &Applied) -> Vec<Cause> {
+    let mounts = definition.get("volumes").and_then(Json::as_array).into_iter().flatten();
+    let keys: BTreeSet<&str> = mounts.filter_map(|mount| mount.get("source")?.as_str()).collect();
+    let name = |definition: &Json| definition.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let other = |key: &str| {
+        let (from, to) = (name(applied.model.volumes.get(key)?), name(stack.model.volumes.get(key)?));
+        let field = format!("volumes.{key}.name");
+        (from != to).then(|| Cause::FieldChanged { service: service.to_owned(), field, from, to })
+    };
+    keys.into_iter().filter_map(other).collect()
 }

@@ -18,7 +18,7 @@ use crate::model::tree::File;
 use crate::model::{DesiredStack, Inputs, Model, Secret, Settings, Value};
 
 /// Changes when the files that moorline itself adds change, so that an upgrade that matters is seen, and only then.
-const FORM: &[u8] = b"moorline inputs 2";
+const FORM: &[u8] = b"moorline inputs 3";
 
 /// The opened secrets of a host, by section and name.
 #[derive(Debug, Clone, Default)]

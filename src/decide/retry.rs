@@ -62,6 +62,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::PushFailed
         | Code::PushRefused
         | Code::LockHeld
+        | Code::NetworkInUse
         // So is the host itself.
         | Code::SettingsInvalid
         | Code::LedgerDamaged

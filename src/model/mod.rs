@@ -25,7 +25,7 @@ pub use good::Good;
 pub use host::{HostSpec, Monitors, StackSource};
 pub use intent::{Intent, Phase};
 pub use ledger::{Anchor, Applied, Hold, Ledger, Warrant};
-pub use observed::{Container, Health, Image, Observed, State};
+pub use observed::{Attached, Container, Endpoint, Health, Image, Observed, State};
 pub use outcome::{Outcome, Verdict};
 pub use page::Page;
 pub use plan::{Action, Cause, Plan, Step};

@@ -72,6 +72,41 @@ pub struct Image {
     pub digests: Vec<String>,
 }
 
+/// A running container that is attached to a network, whoever made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The network's name.
+    pub network: String,
+    /// The engine's id of the container.
+    pub id: String,
+    /// The container's name, without the leading slash.
+    pub name: String,
+    /// Its Compose project and service; none when `up` did not make it.
+    pub made_for: Option<(String, String)>,
+    /// How it is attached.
+    pub endpoint: Endpoint,
+}
+
+/// What a container asked for when it joined a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The names that it is called by there.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// Its fixed address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_address: Option<String>,
+    /// Its fixed address of version 6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_address: Option<String>,
+    /// Its options for the driver.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_options: BTreeMap<String, String>,
+    /// How much it wants its default gateway there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_priority: Option<i64>,
+}
+
 /// The engine's word for what a container is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

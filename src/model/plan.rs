@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Revision;
 use crate::model::ledger::Lead;
+use crate::model::{Endpoint, Revision};
 
 /// Steps in the order in which they are carried out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,26 @@ pub enum Action {
         /// The services.
         services: Vec<String>,
     },
+    /// Take a container off a network that Compose is about to make anew: it could not otherwise.
+    Detach {
+        /// The engine's id of the container.
+        id: String,
+        /// Its name.
+        name: String,
+        /// The name of the network.
+        network: String,
+    },
+    /// Put a container of another stack back on a network that was made anew.
+    Attach {
+        /// The engine's id of the container.
+        id: String,
+        /// Its name.
+        name: String,
+        /// The name of the network.
+        network: String,
+        /// How it was attached.
+        endpoint: Endpoint,
+    },
     /// Write the stack's inputs into its directory and its secrets into memory.
     Write {
         /// How many files the directory will hold.
@@ -99,7 +119,7 @@ pub enum Action {
         /// The containers: id and name.
         containers: BTreeMap<String, String>,
     },
-    /// `up -d` the whole project, because a network or volume definition changed.
+    /// `up -d` the whole project, because a network definition changed.
     UpWhole,
     /// Wait until these services are healthy.
     Gate {
@@ -158,6 +178,8 @@ impl Action {
             Action::Rename { .. } => "rename",
             Action::Discard { .. } => "discard",
             Action::Unpause { .. } => "unpause",
+            Action::Detach { .. } => "detach",
+            Action::Attach { .. } => "attach",
             Action::Restart { .. } => "restart",
             Action::Write { .. } => "write",
             Action::Up { .. } => "up",
@@ -185,6 +207,8 @@ impl Action {
             | Action::Restart { services } => services.join(" "),
             Action::Snapshot => String::from("its data"),
             Action::Rename { from, to, .. } => format!("{from} to {to}"),
+            Action::Detach { name, network, .. } => format!("{name} from {network}"),
+            Action::Attach { name, network, .. } => format!("{name} to {network}"),
             Action::Discard { name, .. } => format!("{name}, which was never started"),
             Action::Gate { services, timeout } => {
                 format!("{} healthy within {}s", services.join(" "), timeout.as_secs())
@@ -252,10 +276,22 @@ pub enum Cause {
         /// The service.
         service: String,
     },
-    /// A network or volume definition changed.
+    /// A network definition changed.
     SharedDefinitionChanged {
-        /// `networks.<name>` or `volumes.<name>`.
+        /// `networks.<name>`.
         what: String,
+    },
+    /// A volume definition changed. Compose would have to delete the volume to follow, so nobody does.
+    VolumeDiverged {
+        /// `volumes.<name>`.
+        what: String,
+    },
+    /// It lives in the namespace of this service, which was not running.
+    NamespaceLost {
+        /// The service.
+        service: String,
+        /// Whose namespace it uses.
+        of: String,
     },
     /// A container is not as the last run left it.
     Drifted {
@@ -331,6 +367,10 @@ impl fmt::Display for Cause {
             }
             Cause::ContentChanged { service } => write!(f, "{service} mounts content that changed"),
             Cause::SharedDefinitionChanged { what } => write!(f, "{what} changed"),
+            Cause::VolumeDiverged { what } => {
+                write!(f, "{what} changed; a volume that is there keeps its options and its data")
+            }
+            Cause::NamespaceLost { service, of } => write!(f, "{service} lost the namespace of {of}"),
             Cause::Drifted { service, found } => write!(f, "{service} was found {found}"),
             Cause::FileEdited { path, found } => write!(f, "{path} was found {found}"),
             Cause::SnapshotWanted => f.write_str("x-moorline.deploy.snapshot_before"),

@@ -11,6 +11,7 @@ pub mod generation;
 pub mod good;
 pub mod handover;
 pub mod images;
+pub mod networks;
 pub mod prepare;
 pub mod preview;
 pub mod promote;

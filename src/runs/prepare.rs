@@ -16,6 +16,7 @@ use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
 use crate::runs::accept::{Trust, accept, admit};
+use crate::runs::networks;
 use crate::runs::put_off::{PutOff, put_off};
 use crate::runs::ring::{self, Deployed};
 use crate::runs::{publish, routes};
@@ -125,14 +126,15 @@ pub async fn prepare(
     let mut desired = desire(world, &inputs, ledger, &draft.observed, &plugin, &key, revision).await?;
     routes::refuse_mistakes(world.settings(), &inputs, &desired, &key)?;
     draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
-    draft.notes.extend(exposed_notes(&desired));
+    draft.notes.extend(delivery::exposed_notes(&desired));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
     if trust == Trust::Advance && desired.stacks.iter().any(|stack| !stack.secrets.is_empty()) {
         ledger.remap = world.remap().await?;
         desired.stacks.iter_mut().for_each(|stack| delivery::shift(stack, ledger.remap));
     }
     draft.put_off.extend(downgrade::fault(&left, &ring.name));
-    let put_off = put_off(world, &mut desired, ledger, draft, &key, left)?;
+    let mut put_off = put_off(world, &mut desired, ledger, draft, &key, left)?;
+    let attached = networks::look(world, &desired, ledger, draft, &mut put_off).await?;
     let edited = edited(world, &desired, ledger, &put_off)?;
     let names = Names::new(&draft.observed, &ledger.begun);
     let routed = desired.stacks.iter().filter_map(|stack| match ledger.applied.get(&stack.name) {
@@ -146,6 +148,7 @@ pub async fn prepare(
     let circumstances = Circumstances {
         routes: due,
         edited: edited.clone(),
+        attached,
         left_alone: put_off.alone.clone(),
         plugin: plugin.version.clone(),
         ..Circumstances::default()
@@ -174,17 +177,6 @@ fn digest_key(world: &impl World, trust: Trust) -> Result<DigestKey, Fault> {
         (None, Trust::Advance) => world.make_digest_key(),
         (None, Trust::LookOnly) => Ok(DigestKey::new(vec![0; 32])),
     }
-}
-
-/// What a person should know about secrets that a stack puts where they are on disk.
-pub fn exposed_notes(desired: &Desired) -> Vec<String> {
-    let of_stack = |stack: &DesiredStack| {
-        let note = |(service, variable): &(String, String)| {
-            format!("secret {variable} stands in the environment of {}/{service}, which is on disk", stack.name)
-        };
-        stack.exposed.iter().map(note).collect::<Vec<_>>()
-    };
-    desired.stacks.iter().flat_map(of_stack).collect()
 }
 
 /// Opens the host's SOPS file, all or nothing, and says which identity did it.

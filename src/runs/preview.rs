@@ -8,7 +8,7 @@ use crate::decide::plan::{self, Circumstances};
 use crate::decide::report::Draft;
 use crate::decide::traefik::due::{self, Found};
 use crate::decide::traefik::publish;
-use crate::decide::{compose, fleet, policy, render};
+use crate::decide::{compose, delivery, fleet, policy, render};
 use crate::model::{Ledger, Observed, Revision, Tree};
 use crate::runs::accept::Trust;
 use crate::runs::{images, prepare, routes};
@@ -54,6 +54,6 @@ pub async fn plan_directory(world: &impl World, tree: &Tree) -> Result<Draft, Fa
     draft.ring = Some(spec.ring);
     draft.notes = spec.notes;
     draft.notes.extend(unused);
-    draft.notes.extend(prepare::exposed_notes(&desired));
+    draft.notes.extend(delivery::exposed_notes(&desired));
     Ok(draft)
 }

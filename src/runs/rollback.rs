@@ -20,6 +20,7 @@ use crate::model::{Action, DesiredStack, Failure, Ledger, Left, Observed, Step};
 use crate::runs::deploy::{elapsed_ms, note_outcome, take};
 use crate::runs::good::{self, LastGood};
 use crate::runs::handover;
+use crate::runs::networks;
 use crate::runs::prepare::Prepared;
 use crate::runs::publish;
 use crate::world::World;
@@ -229,6 +230,10 @@ async fn go_back(
     if let Some(image) = rollback::missing(desired, &missing).first() {
         return Err(Fault::new(Code::StepFailed, format!("its image {image} is no longer on this host")));
     }
+    let attached = networks::of(world, std::slice::from_ref(desired), ledger).await?;
+    if let Some(fault) = networks::refusal(world, desired, &attached, ledger, &prepared.put_off.alone) {
+        return Err(fault);
+    }
     let observed = world.observe().await?;
     let circumstances = Circumstances {
         applied: Some(&ledger.applied),
@@ -238,6 +243,7 @@ async fn go_back(
         missing_images: BTreeSet::new(),
         without_memory: world.without_memory(std::slice::from_ref(&desired.name)),
         edited: BTreeMap::new(),
+        attached,
         left_alone: BTreeSet::new(),
         routes: routes(world, desired, prepared, ledger, &observed)?,
         plugin: prepared.plugin.version.clone(),

@@ -14,6 +14,8 @@ pub async fn act(
 ) -> Result<(), Fault> {
     match (&step.action, desired) {
         (Action::Rename { id, to, .. }, _) => engine.rename(id, to).await,
+        (Action::Detach { id, name, network }, _) => engine.detach(id, name, network).await,
+        (Action::Attach { id, name, network, endpoint }, _) => engine.attach(id, name, network, endpoint).await,
         (Action::Discard { id, name }, _) => engine.discard(id, name).await,
         (Action::Unpause { services }, _) => engine.unpause(&step.stack, services).await,
         (Action::Restart { services }, Some(desired)) => compose::restart(settings, desired, services).await,

@@ -22,9 +22,9 @@ use crate::world::life;
 /// How long one question may take; stopping a container may take as long as its grace period besides.
 const TIMEOUT_SECONDS: u64 = 120;
 pub(super) const PROJECT: &str = "com.docker.compose.project";
-const SERVICE: &str = "com.docker.compose.service";
+pub(super) const SERVICE: &str = "com.docker.compose.service";
 const CONFIG_HASH: &str = "com.docker.compose.config-hash";
-const ONE_OFF: &str = "com.docker.compose.oneoff";
+pub(super) const ONE_OFF: &str = "com.docker.compose.oneoff";
 
 /// The engine behind a socket.
 #[derive(Debug, Clone)]

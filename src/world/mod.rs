@@ -19,8 +19,8 @@ use crate::decide::traefik::due::Found;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    DesiredStack, Good, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
-    Settings, State, Step,
+    Attached, DesiredStack, Good, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision,
+    Secret, Settings, State, Step,
 };
 
 pub mod act;
@@ -34,6 +34,7 @@ pub mod dialogue;
 pub mod disk;
 pub mod docker;
 pub mod docker_hands;
+pub mod docker_networks;
 pub mod drift;
 pub mod examine;
 pub mod fetch;
@@ -222,6 +223,8 @@ pub trait World {
     fn plugin_stamp(&self, version: &str) -> Result<String, Fault>;
     /// All containers of Compose projects.
     async fn observe(&self) -> Result<Observed, Fault>;
+    /// Who is attached to the networks with these names, whoever made them.
+    async fn attached(&self, networks: &BTreeSet<String>) -> Result<Vec<Attached>, Fault>;
     /// How far the engine shifts the users of containers.
     async fn remap(&self) -> Result<Remap, Fault>;
     /// Which of these stacks have no files in memory-backed storage, as after a reboot.

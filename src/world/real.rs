@@ -19,8 +19,8 @@ use crate::decide::traefik::due::Found;
 use crate::decide::trust::{History, Objects};
 use crate::model::host::Logins;
 use crate::model::{
-    Action, DesiredStack, Good, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision, Secret,
-    Settings, Step,
+    Action, Attached, DesiredStack, Good, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report,
+    Revision, Secret, Settings, Step,
 };
 use crate::world::docker::Engine;
 use crate::world::fetch::Fetch;
@@ -250,6 +250,10 @@ impl World for Real {
 
     async fn observe(&self) -> Result<Observed, Fault> {
         self.engine.observe().await
+    }
+
+    async fn attached(&self, networks: &BTreeSet<String>) -> Result<Vec<Attached>, Fault> {
+        self.engine.attached(networks).await
     }
 
     async fn remap(&self) -> Result<Remap, Fault> {

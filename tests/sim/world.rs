@@ -22,8 +22,8 @@ use moorline::decide::{render, settings};
 use moorline::model::host::Logins;
 use moorline::model::tree::File;
 use moorline::model::{
-    Action, DesiredStack, Good, Hold, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap, Report, Revision,
-    Secret, Settings, State, Step,
+    Action, Attached, DesiredStack, Endpoint, Good, Hold, Image, Inputs, Intent, Ledger, Model, Observed, Page, Remap,
+    Report, Revision, Secret, Settings, State, Step,
 };
 use moorline::runs::reconcile::reconcile;
 use moorline::world::{Fetched, LastWords, Occasion, Plugin, Removal, World};
@@ -712,6 +712,22 @@ impl World for Sim {
         Ok(host.engine.observe(host.seconds()))
     }
 
+    async fn attached(&self, networks: &BTreeSet<String>) -> Result<Vec<Attached>, Fault> {
+        let host = self.engine()?;
+        let on = |network: &String| {
+            let members = host.engine.containers.iter().filter(|container| container.networks.contains(network));
+            let attached = |member: &super::engine::Instance| Attached {
+                network: network.clone(),
+                id: member.id.clone(),
+                name: member.name.clone(),
+                made_for: Some((member.project.clone(), member.service.clone())),
+                endpoint: Endpoint::default(),
+            };
+            members.map(attached).collect::<Vec<_>>()
+        };
+        Ok(networks.iter().flat_map(on).collect())
+    }
+
     async fn remap(&self) -> Result<Remap, Fault> {
         Ok(Remap::default())
     }
@@ -802,6 +818,24 @@ impl World for Sim {
             (Action::Rename { id, from, to }, _) => {
                 self.effect(format!("rename {from}"));
                 self.engine()?.engine.rename(id, to);
+                Ok(())
+            }
+            (Action::Detach { id, name, network }, _) => {
+                self.effect(format!("detach {name}"));
+                self.engine()?.engine.containers.iter_mut().filter(|container| container.id == *id).for_each(
+                    |container| {
+                        container.networks.remove(network);
+                    },
+                );
+                Ok(())
+            }
+            (Action::Attach { id, name, network, .. }, _) => {
+                self.effect(format!("attach {name}"));
+                self.engine()?.engine.containers.iter_mut().filter(|container| container.id == *id).for_each(
+                    |container| {
+                        container.networks.insert(network.clone());
+                    },
+                );
                 Ok(())
             }
             (Action::Discard { id, name }, _) => {

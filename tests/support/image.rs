@@ -1,5 +1,7 @@
 //! Tiny images that behave as a test needs, made without any registry.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::engine::Engine;
 use super::run::Run as _;
 use super::tools::tool;
@@ -11,6 +13,7 @@ pub struct Image {
     changes: Vec<String>,
     files: Vec<(String, Vec<u8>)>,
     programs: Vec<&'static str>,
+    scripts: Vec<(String, String)>,
 }
 
 /// Process 1 is not ended by SIGTERM unless it asks to be; without this, each stop would take ten seconds.
@@ -20,7 +23,7 @@ impl Image {
     /// Runs `command` (busybox is all there is).
     pub fn command(command: &[&str]) -> Self {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
-        Self { command, changes: Vec::new(), files: Vec::new(), programs: Vec::new() }
+        Self { command, changes: Vec::new(), files: Vec::new(), programs: Vec::new(), scripts: Vec::new() }
     }
 
     /// Stays up, does nothing, stops at once when asked.
@@ -96,6 +99,13 @@ impl Image {
         self
     }
 
+    /// Adds a script, with a path from the root of the image; in the place of what is there.
+    #[must_use]
+    pub fn program(mut self, path: &str, script: &str) -> Self {
+        self.scripts.push((path.trim_start_matches('/').to_owned(), script.to_owned()));
+        self
+    }
+
     #[track_caller]
     pub(super) fn import(&self, engine: &Engine, name: &str) -> String {
         let root = tempfile::tempdir_in(engine.scratch().path()).expect("the scratch is writable");
@@ -119,6 +129,14 @@ impl Image {
             let path = root.path().join(path);
             std::fs::create_dir_all(path.parent().expect("below the root")).expect("the directory is writable");
             std::fs::write(&path, content).expect("the directory is writable");
+        }
+        for (path, script) in &self.scripts {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("below the root")).expect("the directory is writable");
+            // Not through the link that stands for an applet of busybox.
+            std::fs::remove_file(&path).ok();
+            std::fs::write(&path, script).expect("the directory is writable");
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
         }
         let archive = root.path().with_extension("tar");
         let mut tar = engine.scratch().command("busybox");

@@ -132,6 +132,7 @@ pub fn sweep() {
 
 /// Ends and removes everything that carries `name`. Never panics: it runs during panics.
 fn clear(name: &str, path: &Path) {
+    thaw(name);
     end_processes(name);
     remove_shim_sockets(path);
     unmount_below(path);
@@ -142,6 +143,26 @@ fn clear(name: &str, path: &Path) {
     {
         eprintln!("lab: {} stays behind: {error}", path.display());
     }
+}
+
+/// Lets paused containers go on, or they could not end.
+fn thaw(name: &str) {
+    fn below(directory: &Path) {
+        for (file, word) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            let file = directory.join(file);
+            if file.exists() {
+                std::fs::write(file, word).ok();
+            }
+        }
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                below(&entry.path());
+            }
+        }
+    }
+    let root = Path::new("/sys/fs/cgroup");
+    below(&root.join("freezer").join(name));
+    below(&root.join(name));
 }
 
 /// Ends every process that has our mark or lives in our control group, until none is left: some are just being

@@ -37,8 +37,14 @@ pub async fn act(
             stack::remove(settings, &step.stack)?;
             good::forget(&settings.state, &step.stack)
         }
-        (Action::Pull { .. } | Action::Gate { .. } | Action::Snapshot, _)
-        | (Action::Publish { .. } | Action::Route { .. }, _)
+        (
+            Action::Pull { .. }
+            | Action::Gate { .. }
+            | Action::Snapshot
+            | Action::Publish { .. }
+            | Action::Route { .. },
+            _,
+        )
         | (_, None) => Err(Fault::new(Code::StepFailed, format!("{} cannot be carried out alone", step.action.verb()))),
     }
 }

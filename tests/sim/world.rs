@@ -894,9 +894,7 @@ impl World for Sim {
                 host.secrets.retain(|path, _| !path.starts_with(&prefix));
                 Ok(())
             }
-            (Action::Gate { .. } | Action::Snapshot, _)
-            | (Action::Publish { .. } | Action::Route { .. }, _)
-            | (_, None) => {
+            (Action::Gate { .. } | Action::Snapshot | Action::Publish { .. } | Action::Route { .. }, _) | (_, None) => {
                 panic!("`{}` cannot be carried out alone", step.action.verb())
             }
         }

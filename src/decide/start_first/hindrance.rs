@@ -121,7 +121,7 @@ fn may_be_written(mount: &Json) -> bool {
         let mut parts = text.split(':');
         let is_bind = parts.next().is_some_and(|source| source.starts_with(['.', '/', '~', '$']));
         let is_read_only = parts.nth(1).is_some_and(|modes| modes.split(',').any(|mode| mode == "ro"));
-        return !text.contains('$') && !(is_bind && is_read_only);
+        return !(text.contains('$') || is_bind && is_read_only);
     }
     let is_read_only = mount.get("read_only") == Some(&Json::Bool(true));
     match mount.get("type").and_then(Json::as_str) {

@@ -1,5 +1,6 @@
 //! The nouns. Nothing here does anything: no decision, no effect, only shapes and their invariants.
 
+pub mod cause;
 pub mod desired;
 pub mod failure;
 pub mod good;
@@ -19,6 +20,7 @@ pub mod seen;
 pub mod settings;
 pub mod tree;
 
+pub use cause::Cause;
 pub use desired::{Access, Desired, DesiredStack, Inputs, Model, Remap, SecretFile, Value};
 pub use failure::{Failure, Left};
 pub use good::Good;
@@ -28,7 +30,7 @@ pub use ledger::{Anchor, Applied, Hold, Ledger, Warrant};
 pub use observed::{Attached, Container, Endpoint, Health, Image, Observed, State};
 pub use outcome::{Outcome, Verdict};
 pub use page::Page;
-pub use plan::{Action, Cause, Plan, Step};
+pub use plan::{Action, Plan, Step};
 pub use report::{Report, RunEnd};
 pub use revision::Revision;
 pub use ring::{Ring, RingPointer};

@@ -235,8 +235,8 @@ mod tests {
         let text = String::from_utf8(ended.stdout).unwrap();
         assert!(text.contains("ONLY=this") && !text.contains("CARGO"), "{text}");
         assert_eq!(child("false").run().await.unwrap().code, Some(1));
-        let killed = child("sh").args(["-c", "echo last >&2; kill -9 $$"]).run().await.unwrap();
-        assert_eq!(killed.last_words(1), ["last", CUT]);
+        let killed = child("kill").args(["-KILL", "0"]).run().await.unwrap();
+        assert_eq!(killed.last_words(1), [CUT]);
     }
 
     #[tokio::test]

@@ -72,7 +72,7 @@ pub struct Load {
 impl Load {
     /// Asks for `/` of this host on a port of the engine's loopback; every other worker keeps its connection.
     pub fn start(engine: &Engine, port: u16, host: &str, workers: usize) -> Self {
-        let habit = |number| Habit { path: "/".into(), keeps: number.is_multiple_of(2), is_slow: false };
+        let habit = |number: usize| Habit { path: "/".into(), keeps: number.is_multiple_of(2), is_slow: false };
         Self::of(engine, port, host, (0..workers).map(habit).collect())
     }
 

@@ -212,6 +212,11 @@ fn the_engine_can_be_killed_on_the_way_back_to_what_worked() {
 }
 
 #[test]
+fn an_engine_that_is_frozen_at_any_question_is_waited_for() {
+    every(&[Away::Frozen(Duration::from_secs(5))], Change::Version, 0, 1);
+}
+
+#[test]
 fn an_engine_that_is_frozen_for_longer_than_the_agent_waits_is_no_verdict() {
     let shared = Lanes::new();
     let mut lanes = all(&shared, 16);

@@ -255,15 +255,15 @@ fn the_agent_can_be_killed_while_it_goes_back_to_what_worked() {
 
 #[test]
 fn the_plugin_can_be_killed_while_it_deploys() {
-    sweeps(&[(Change::Version, 20), (Change::First, 15), (Change::Service, 10)], true);
+    sweeps(&[(Change::Version, 40), (Change::First, 34), (Change::Service, 26)], true);
 }
 
 #[test]
 fn the_plugin_can_be_killed_while_it_repairs() {
-    sweeps(&[(Change::Drift, 10), (Change::Secret, 10)], true);
+    sweeps(&[(Change::Drift, 25), (Change::Secret, 25)], true);
 }
 
 #[test]
 fn the_plugin_can_be_killed_on_the_way_back() {
-    sweeps(&[(Change::Broken, 20)], true);
+    sweeps(&[(Change::Broken, 50)], true);
 }

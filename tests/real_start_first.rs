@@ -84,7 +84,11 @@ fn what_starts_first_is_left_as_compose_would_leave_it_with_one_container_and_wi
     is_what_compose_would_leave(&lab);
     // The old one ended by its own signal, and only after the new one was healthy.
     let events = ["events", "--since", "10m", "--until", "0s", "--format", "{{.Action}} {{.Actor.ID}}"];
-    let events = lab.engine.docker(&events).succeeds();
+    // `0s` is the beginning of this second, so the last events may come a moment later.
+    let events = until("the engine tells of the old one's end", || {
+        let events = lab.engine.docker(&events).succeeds();
+        events.contains(&format!("destroy {first}")).then_some(events)
+    });
     let at = |word: &str| events.lines().position(|line| line.starts_with(word)).unwrap_or_else(|| panic!("{events}"));
     let stopped = at(&format!("kill {first}"));
     let healthy = events.lines().enumerate().filter(|(_, line)| line.starts_with("health_status: healthy"));

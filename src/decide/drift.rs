@@ -1,7 +1,7 @@
 //! Finds what is not as the last run left it: containers that a person, a crash or a killed Compose changed, and
 //! files that somebody edited.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
@@ -126,6 +126,12 @@ pub fn mend(stack: &DesiredStack, applied: Option<&Applied>, observed: &Observed
                 let action = Action::Discard { id, name: from };
                 steps.push(Step { stack: stack.name.clone(), action, causes: vec![cause] });
                 continue;
+            } else if matches!(cause, Cause::HalfRenamed { .. }) && is_replaced(&container, &to, observed) {
+                // An engine that was started again starts both, and Compose would keep either.
+                let (services, containers) = (vec![container.service.clone()], BTreeMap::from([(id, from)]));
+                let action = Action::Withdraw { services, containers };
+                steps.push(Step { stack: stack.name.clone(), action, causes: vec![cause] });
+                continue;
             }
         }
         if is_ours && container.state == State::Paused {
@@ -153,6 +159,12 @@ fn other_name(container: &Container, stack: &DesiredStack, applied: Option<&Appl
     let was = before.filter(|was| was.name != container.name)?;
     let found = format!("renamed to {}", container.name);
     Some((was.name.clone(), Cause::Drifted { service: service.clone(), found }))
+}
+
+/// Whether the one that has this name is the one that the container was made to replace.
+fn is_replaced(container: &Container, name: &str, observed: &Observed) -> bool {
+    let of = |other: &Container| (&other.project, &other.service) == (&container.project, &container.service);
+    observed.containers.iter().any(|other| other.name == name && of(other))
 }
 
 /// `<12 hex digits>_<name>`: what Compose calls a container until it has removed the one that it replaces.

@@ -47,7 +47,7 @@ pub async fn note_applied(
                 }
                 false => {
                     // First: a version that is noted as applied must be there to go back to.
-                    keep(world, prepared, desired, &revision)?;
+                    keep(world, prepared, desired, &revision, ledger)?;
                     ledger.failures.remove(stack);
                 }
             }
@@ -92,18 +92,25 @@ pub async fn note(
 pub fn keep_all(world: &impl World, prepared: &Prepared, ledger: &Ledger) -> Result<(), Fault> {
     for desired in prepared.desired.stacks.iter().filter(|stack| !prepared.put_off.concerns(&stack.name)) {
         if let Some(applied) = ledger.applied.get(&desired.name).filter(|applied| applied.digest == desired.digest) {
-            keep(world, prepared, desired, &applied.revision)?;
+            keep(world, prepared, desired, &applied.revision, ledger)?;
         }
     }
     Ok(())
 }
 
-fn keep(world: &impl World, prepared: &Prepared, desired: &DesiredStack, revision: &Revision) -> Result<(), Fault> {
+fn keep(
+    world: &impl World,
+    prepared: &Prepared,
+    desired: &DesiredStack,
+    revision: &Revision,
+    ledger: &Ledger,
+) -> Result<(), Fault> {
     let stack = &desired.name;
     let source = prepared.spec.stacks.iter().filter(|source| source.name == *stack).cloned().collect();
     let spec = HostSpec { stacks: source, notes: Vec::new(), ..prepared.spec.clone() };
     let (digest, revision) = (desired.digest.clone(), revision.clone());
-    world.keep_good(&Good { stack: stack.clone(), digest, revision, spec })
+    let named = ledger.applied.get(stack).map(|applied| applied.digest.as_str());
+    world.keep_good(&Good { stack: stack.clone(), digest, revision, spec }, named)
 }
 
 /// The last good version of a stack; none when it never worked here. Asks neither git nor the registry.

@@ -45,8 +45,9 @@ struct KeptSealed {
     base64: String,
 }
 
-/// Keeps a version; those that were kept before go once it is on disk. One that is there already is not written again.
-pub fn keep(state: &Path, good: &Good) -> Result<(), Fault> {
+/// Keeps a version; those that were kept before go once it is on disk, but for the one that the ledger still names: a kill
+/// may come before it names another. One that is there already is not written again.
+pub fn keep(state: &Path, good: &Good, named: Option<&str>) -> Result<(), Fault> {
     let directory = directory(state, &good.stack);
     let path = file(&directory, &good.digest);
     let unwritable = |error: &io::Error| disk::unwritable(&path, error);
@@ -58,8 +59,9 @@ pub fn keep(state: &Path, good: &Good) -> Result<(), Fault> {
         };
         reserve::spend(state, write).map_err(|error| unwritable(&error))?;
     }
+    let named = named.map(|digest| file(&directory, digest));
     for entry in fs::read_dir(&directory).map_err(|error| unwritable(&error))?.flatten() {
-        if entry.path() != path {
+        if entry.path() != path && Some(entry.path()) != named {
             fs::remove_file(entry.path()).map_err(|error| unwritable(&error))?;
         }
     }
@@ -168,9 +170,11 @@ mod tests {
     fn the_last_version_is_kept_whole_and_the_one_before_goes() {
         let directory = tempfile::tempdir().unwrap();
         let state = directory.path();
-        keep(state, &good("one")).unwrap();
+        keep(state, &good("one"), None).unwrap();
         assert_eq!(read(state, "web", "one").unwrap(), Some(good("one")));
-        keep(state, &good("two")).unwrap();
+        keep(state, &good("two"), Some("one")).unwrap();
+        assert_eq!(read(state, "web", "one").unwrap(), Some(good("one")), "the ledger names it");
+        keep(state, &good("two"), Some("two")).unwrap();
         assert_eq!(read(state, "web", "one").unwrap(), None);
         assert_eq!(read(state, "web", "two").unwrap(), Some(good("two")));
         fs::write(state.join("good/web/two.json"), b"{").unwrap();

@@ -185,8 +185,9 @@ pub trait World {
     fn intend(&self, intent: &Intent) -> Result<(), Fault>;
     /// Forgets the step in flight: it has ended.
     fn intend_nothing(&self) -> Result<(), Fault>;
-    /// Keeps what a stack that works was made from, in the place of what was kept before.
-    fn keep_good(&self, good: &Good) -> Result<(), Fault>;
+    /// Keeps what a stack that works was made from, in the place of what was kept before, but for the version with the
+    /// digest that the ledger names.
+    fn keep_good(&self, good: &Good, named: Option<&str>) -> Result<(), Fault>;
     /// What the version of a stack with this digest was made from, if it was kept.
     fn good(&self, stack: &str, digest: &str) -> Result<Option<Good>, Fault>;
     /// Files in the directories of these stacks that are not as they were written; stacks with none are absent.

@@ -160,8 +160,8 @@ impl World for Real {
         intent::clear(&self.settings.state)
     }
 
-    fn keep_good(&self, good: &Good) -> Result<(), Fault> {
-        good::keep(&self.settings.state, good)
+    fn keep_good(&self, good: &Good, named: Option<&str>) -> Result<(), Fault> {
+        good::keep(&self.settings.state, good, named)
     }
 
     fn good(&self, stack: &str, digest: &str) -> Result<Option<Good>, Fault> {

@@ -75,7 +75,7 @@ pub struct Host {
     /// `journal.json`, as bytes.
     pub journal: Option<Vec<u8>>,
     /// `good/<stack>/`.
-    pub good: BTreeMap<String, Good>,
+    pub good: BTreeMap<String, Vec<Good>>,
     /// `drift/*.txt`.
     pub drift: Vec<String>,
     /// What was last written into each stack's directory.
@@ -594,15 +594,21 @@ impl World for Sim {
         Ok(())
     }
 
-    fn keep_good(&self, good: &Good) -> Result<(), Fault> {
-        if self.host().good.get(&good.stack) != Some(good) {
-            self.written(&format!("good {}", good.stack))?.good.insert(good.stack.clone(), good.clone());
+    fn keep_good(&self, good: &Good, named: Option<&str>) -> Result<(), Fault> {
+        let is_needed = |kept: &Good| kept == good || Some(kept.digest.as_str()) == named && kept.digest != good.digest;
+        let kept = self.host().good.get(&good.stack).cloned().unwrap_or_default();
+        if !kept.contains(good) || !kept.iter().all(is_needed) {
+            let mut host = self.written(&format!("good {}", good.stack))?;
+            let kept = host.good.entry(good.stack.clone()).or_default();
+            kept.retain(is_needed);
+            kept.retain(|kept| kept != good);
+            kept.push(good.clone());
         }
         Ok(())
     }
 
     fn good(&self, stack: &str, digest: &str) -> Result<Option<Good>, Fault> {
-        Ok(self.host().good.get(stack).filter(|good| good.digest == digest).cloned())
+        Ok(self.host().good.get(stack).into_iter().flatten().find(|good| good.digest == digest).cloned())
     }
 
     fn edited(&self, stacks: &[String]) -> Result<BTreeMap<String, Vec<Edited>>, Fault> {

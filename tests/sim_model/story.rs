@@ -76,6 +76,8 @@ struct Story {
     kills: usize,
     /// Stacks at which somebody laid hands in the middle of a run: it may have seemed to fail.
     excused: [bool; 2],
+    /// Whether the last run was cut, or could not write: whom it brought up, nobody has noted.
+    unseen: bool,
     tally: Tally,
 }
 
@@ -117,6 +119,7 @@ impl Story {
             tries: [0; 2],
             kills: 0,
             excused: [false; 2],
+            unseen: false,
             tally: Tally::default(),
             sim,
         }
@@ -160,8 +163,10 @@ impl Story {
                 }
             }
             Happening::Disk { full } => self.sim.host().disk_is_full = full,
-            Happening::Reboot { in_order: true } => _ = self.sim.reboot_in_order(),
-            Happening::Reboot { in_order: false } => _ = self.sim.reboot(),
+            // Whom a run brought up that was cut before it noted so, and an orderly shutdown then ends with 0, looks like a
+            // one-shot for good (docs/deploys.md). The power is cut instead.
+            Happening::Reboot { in_order: true } if !self.unseen => _ = self.sim.reboot_in_order(),
+            Happening::Reboot { .. } => _ = self.sim.reboot(),
             Happening::Clock(minutes) => {
                 let mut host = self.sim.host();
                 host.clock += minutes * MINUTE;
@@ -263,6 +268,9 @@ impl Story {
         if let Some((_, Trouble::Hand(service, _))) = trouble {
             self.excused[SERVICES[service].0] = true;
         }
+        self.unseen = !matches!(ends, Ends::ByItself)
+            || self.sim.host().disk_is_full
+            || matches!(trouble, Some((_, Trouble::DiskFull)));
         let ended = self.sim.try_run_as(if by_timer { "timer" } else { "reconcile" });
         if let Orders::Deploy(fleet) = orders {
             let now = self.sim.host().clock;

@@ -8,31 +8,8 @@
 
 mod support;
 
+use support::lab::TRAEFIK;
 use support::{Habit, Image, Lab, Load, Ran, Run as _, Tally, until};
-
-const TRAEFIK: &str = "\
-services:
-  traefik:
-    image: lab/traefik:1
-    command:
-      - --entryPoints.web.address=:80
-      - --entryPoints.traefik.address=:8080
-      - --ping=true
-      - --api.insecure=true
-      - --providers.file.directory=/dynamic
-      - --global.checkNewVersion=false
-    ports: ['127.0.0.1:8000:80', '127.0.0.1:8080:8080']
-    volumes: ['./dynamic:/dynamic:ro']
-    networks: [edge]
-    stop_grace_period: 1s
-    healthcheck:
-      test: [CMD, traefik, healthcheck, --ping=true, '--entryPoints.traefik.address=:8080']
-      interval: 1s
-      retries: 60
-networks:
-  edge: { name: edge }
-x-moorline: { deploy: { health_timeout: 60s } }
-";
 
 const PORT: u16 = 8000;
 const NAME: &str = "app.example.org";
@@ -52,13 +29,13 @@ fn stack(image: &str, strategy: &str) -> String {
 #[track_caller]
 fn lab() -> Lab {
     let mut lab = Lab::new();
-    lab.engine.image("lab/traefik:1", &Image::traefik());
+    lab.engine.image("traefik:v3.7.15", &Image::traefik());
     for version in 1..=3 {
         lab.engine.image(&format!("lab/app:{version}"), &Image::app(version, "sleep 2; touch /run/ready"));
     }
     lab.engine.image("lab/app:never", &Image::app(9, "echo never"));
     lab.host_yaml("[traefik, app]");
-    lab.fleet.write("stacks/traefik/compose.yaml", TRAEFIK);
+    lab.fleet.write("stacks/traefik/compose.yaml", TRAEFIK.replace("'80:80'", &format!("'127.0.0.1:{PORT}:80'")));
     let ran = reconcile(&mut lab, &stack("lab/app:1", START_FIRST), "first");
     assert!(ran.is_success(), "{ran}");
     lab

@@ -14,35 +14,11 @@ use std::process::Stdio;
 use serde_json::Value as Json;
 
 mod support;
+use support::lab::TRAEFIK;
 use support::run::Run as _;
 use support::{Image, Lab, Load, Ran, Tally, until};
 
 const FILE: &str = "moorline.routes.yaml";
-
-const TRAEFIK: &str = "\
-services:
-  traefik:
-    image: traefik:v3.7.15
-    command:
-      - --entryPoints.web.address=:80
-      - --entryPoints.traefik.address=:8080
-      - --ping=true
-      - --api.insecure=true
-      - --providers.file.directory=/dynamic
-      - --global.checkNewVersion=false
-    ports: ['80:80', '127.0.0.1:8080:8080']
-    volumes: ['./dynamic:/dynamic:ro']
-    networks: [edge]
-    stop_grace_period: 1s
-    restart: unless-stopped
-    healthcheck:
-      test: [CMD, traefik, healthcheck, --ping=true, '--entryPoints.traefik.address=:8080']
-      interval: 1s
-      retries: 60
-networks:
-  edge: { name: edge }
-x-moorline: { deploy: { health_timeout: 90s } }
-";
 
 const POLICY: &str = "\
 version: 1

@@ -416,8 +416,7 @@ impl Sim {
 
     /// The project as Compose finds it in the stack's directory.
     fn project(&self, stack: &str) -> Result<Project, Fault> {
-        let failed =
-            |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        let failed = |why| could_not_bring_up(stack, why);
         let host = self.host();
         let env = host.environments.get(stack).ok_or_else(|| failed("env file not found".into()))?;
         let nothing = BTreeMap::new();
@@ -441,8 +440,7 @@ impl Sim {
 
     fn up(&self, stack: &str, services: &[String]) -> Result<(), Fault> {
         let project = self.project(stack)?;
-        let failed =
-            |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        let failed = |why| could_not_bring_up(stack, why);
         if let Some(words) = self.host().compose_says.clone() {
             return Err(failed(words));
         }
@@ -450,11 +448,15 @@ impl Sim {
             self.effect(format!("create {stack}/{service}"));
             self.engine()?.engine.begin(stack, service, &project).map_err(failed)?;
         }
+        self.start(stack, services)
+    }
+
+    fn start(&self, stack: &str, services: &[String]) -> Result<(), Fault> {
         for service in services {
             self.effect(format!("start {stack}/{service}"));
             let mut host = self.engine()?;
             let now = host.seconds();
-            host.engine.start(stack, service, now).map_err(failed)?;
+            host.engine.start(stack, service, now).map_err(|why| could_not_bring_up(stack, why))?;
         }
         Ok(())
     }
@@ -462,19 +464,12 @@ impl Sim {
     /// `up --no-recreate --scale`: one container more of each of these services.
     fn start_first(&self, stack: &str, services: &[String]) -> Result<(), Fault> {
         let project = self.project(stack)?;
-        let failed =
-            |why: String| Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why);
+        let failed = |why| could_not_bring_up(stack, why);
         for service in services {
             self.effect(format!("create another {stack}/{service}"));
             self.engine()?.engine.add(stack, service, &project).map_err(failed)?;
         }
-        for service in services {
-            self.effect(format!("start {stack}/{service}"));
-            let mut host = self.engine()?;
-            let now = host.seconds();
-            host.engine.start(stack, service, now).map_err(failed)?;
-        }
-        Ok(())
+        self.start(stack, services)
     }
 
     fn write_memory(&self, desired: &DesiredStack) -> Result<(), Fault> {
@@ -1000,4 +995,8 @@ impl World for Sim {
     async fn fetch(&self) -> Result<Fetched, Fault> {
         Ok(Fetched::Unchanged)
     }
+}
+
+fn could_not_bring_up(stack: &str, why: String) -> Fault {
+    Fault::new(Code::StepFailed, format!("compose could not bring up {stack}")).because(why)
 }

@@ -56,6 +56,18 @@ fn a_compose_that_was_killed_while_it_replaced_a_container_is_cleaned_up_after()
 }
 
 #[test]
+fn of_two_that_an_engine_started_again_the_one_that_has_the_name_stays() {
+    let sim = settled();
+    let before = names(&sim);
+    sim.host().engine.half_rename("web", "app", true);
+    sim.reboot_in_order();
+    let report = sim.run();
+    assert!(report.plan.to_string().contains("withdraw"), "{}", report.plan);
+    assert_eq!((code(&report), names(&sim)), ("", before), "{:?}", report.fault);
+    assert_eq!(sim.run().plan.to_string(), "nothing to do\n");
+}
+
+#[test]
 fn a_one_shot_that_finishes_after_its_gate_is_no_drift_and_one_that_failed_is() {
     let sim = settled();
     // `proxy` has no restart policy, health check or port: to end with 0 is to have finished.

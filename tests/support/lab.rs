@@ -9,6 +9,32 @@ use super::host::Host;
 use super::image::Image;
 use super::push_server::PushServer;
 
+/// A Traefik that others reach through the network `edge`, and that watches what moorline publishes.
+pub const TRAEFIK: &str = "\
+services:
+  traefik:
+    image: traefik:v3.7.15
+    command:
+      - --entryPoints.web.address=:80
+      - --entryPoints.traefik.address=:8080
+      - --ping=true
+      - --api.insecure=true
+      - --providers.file.directory=/dynamic
+      - --global.checkNewVersion=false
+    ports: ['80:80', '127.0.0.1:8080:8080']
+    volumes: ['./dynamic:/dynamic:ro']
+    networks: [edge]
+    stop_grace_period: 1s
+    restart: unless-stopped
+    healthcheck:
+      test: [CMD, traefik, healthcheck, --ping=true, '--entryPoints.traefik.address=:8080']
+      interval: 1s
+      retries: 60
+networks:
+  edge: { name: edge }
+x-moorline: { deploy: { health_timeout: 90s } }
+";
+
 /// Two services that depend on one another, and a secret as a file.
 pub const WEB: &str = "\
 services:

@@ -109,14 +109,12 @@ fn plan_stack(
     if write_causes.is_empty() {
         write_causes.extend(edited.iter().map(Edited::cause));
     }
-    let begun = circumstances.begun.and_then(|begun| begun.get(&stack.name));
     if !write_causes.is_empty() {
         write_causes.extend(diverged_volumes(stack, applied));
         steps.push(step(&stack.name, Action::Write { files: stack.files.len() }, write_causes));
     }
     let mut causes = service_causes(stack, applied, observed, circumstances);
-    let unfinished = circumstances.begun.is_some_and(|begun| begun.contains_key(&stack.name));
-    let signals = signals(stack, applied, &causes, unfinished);
+    let signals = signals(stack, applied, &causes, begun.is_some());
     let restarted: Vec<String> = restarted.into_iter().filter(|service| needs_start(stack, service, &causes)).collect();
     let networks = attached::made_anew(stack, applied, begun);
     let mut gone = gone::services(stack, applied, begun, observed);
@@ -128,13 +126,12 @@ fn plan_stack(
         steps.insert(0, step(&stack.name, Action::Snapshot, vec![Cause::SnapshotWanted]));
     }
     let mended: BTreeSet<String> = steps.iter().flat_map(mended_services).collect();
-    let mut ungated: BTreeSet<String> = mended.difference(&causes.keys().cloned().collect()).cloned().collect();
     let chosen: BTreeSet<String> = causes.keys().cloned().collect();
+    let mut ungated: BTreeSet<String> = mended.difference(&chosen).cloned().collect();
     let (all, reasons) = compose::with_followers(&stack.model, chosen);
     for (service, on) in reasons {
         causes.entry(service.clone()).or_default().push(Cause::DependsOn { service, on });
     }
-    let running: Vec<String> = stack.model.services.keys().cloned().collect();
     steps.extend(remove(stack, gone.first));
     if networks.is_empty() {
         let scene = Scene { stack, applied, observed, handovers };
@@ -164,7 +161,7 @@ fn plan_stack(
         steps.extend(before);
         steps.push(step(&stack.name, Action::UpWhole, causes));
         steps.extend(after);
-        steps.push(gate(stack, running));
+        steps.push(gate(stack, stack.model.services.keys().cloned().collect()));
     }
     if !restarted.is_empty() {
         ungated.extend(restarted.iter().cloned());

@@ -128,6 +128,7 @@ fn stack_inputs(stack: &StackSource, spec: &HostSpec, secrets: &Secrets, key: &D
     for name in [&spec.monitors.reconcile, &spec.monitors.backup, &spec.monitors.check, &spec.monitors.drill] {
         name.as_ref().and_then(|name| environment.remove(name));
     }
+    environment.retain(|name, _| !spec.withheld.contains(name));
     let mut parts: Vec<&[u8]> = vec![FORM, stack.name.as_bytes()];
     for (path, file) in &stack.files {
         parts.extend([path.as_bytes(), if file.executable { b"x" } else { b"-" }, &file.bytes]);

@@ -1,8 +1,9 @@
 //! What the fleet repository says about one host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Secret;
+use crate::model::backup::Backups;
 use crate::model::policy::Allowances;
 use crate::model::tree::File;
 
@@ -19,6 +20,10 @@ pub struct HostSpec {
     pub stacks: Vec<StackSource>,
     /// The names of push URLs in the SOPS file.
     pub monitors: Monitors,
+    /// Where and when backups are made; absent when the host makes none.
+    pub backups: Option<Backups>,
+    /// The names in section `all` of the SOPS file that are for moorline's backups, and that no stack gets.
+    pub withheld: BTreeSet<String>,
     /// The SOPS file as it stands in the repository, still sealed; absent when the host has none.
     pub sealed: Option<Sealed>,
     /// What stacks of the repository may have though the policy is against it.

@@ -1,5 +1,6 @@
 //! The nouns. Nothing here does anything: no decision, no effect, only shapes and their invariants.
 
+pub mod backup;
 pub mod cause;
 pub mod desired;
 pub mod failure;
@@ -20,6 +21,7 @@ pub mod seen;
 pub mod settings;
 pub mod tree;
 
+pub use backup::{Backups, StackBackup};
 pub use cause::Cause;
 pub use desired::{Access, Desired, DesiredStack, Inputs, Model, Remap, SecretFile, Value};
 pub use failure::{Failure, Left};

@@ -1,7 +1,7 @@
 //! Keeps what each stack that works was made from, one file for each version, below `good/<stack>/`. The SOPS file in it
 //! is sealed, as the repository has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,8 @@ struct Kept {
     ring: String,
     vars: BTreeMap<String, String>,
     monitors: Monitors,
+    #[serde(default)]
+    withheld: BTreeSet<String>,
     files: BTreeMap<String, KeptFile>,
     sealed: Option<KeptSealed>,
 }
@@ -108,6 +110,7 @@ fn kept(good: &Good) -> Kept {
         ring: good.spec.ring.clone(),
         vars: good.spec.vars.clone(),
         monitors: good.spec.monitors.clone(),
+        withheld: good.spec.withheld.clone(),
         files: source.map(file).collect(),
         sealed: good.spec.sealed.as_ref().map(sealed),
     }
@@ -128,6 +131,9 @@ fn good(stack: &str, digest: &str, kept: Kept) -> Result<Good, base64::DecodeErr
         vars: kept.vars,
         stacks: vec![StackSource { name: stack.to_owned(), files }],
         monitors: kept.monitors,
+        withheld: kept.withheld,
+        // When and where is the present revision's business.
+        backups: None,
         sealed,
         notes: Vec::new(),
         // They were asked when this version was first deployed.
@@ -157,6 +163,8 @@ mod tests {
             vars: [("DOMAIN".to_owned(), "example.org".to_owned())].into(),
             stacks: vec![StackSource { name: "web".into(), files: files.into() }],
             monitors: Monitors { reconcile: Some("KUMA".into()), ..Monitors::default() },
+            backups: None,
+            withheld: ["BACKUP_PASSWORD".to_owned()].into(),
             sealed: Some(Sealed { path: "hosts/alpha/secrets.sops.yaml".into(), bytes: b"sealed".to_vec() }),
             notes: Vec::new(),
             allowances: BTreeMap::new(),

@@ -15,6 +15,7 @@ use crate::model::host::{HostSpec, Monitors};
 use crate::model::policy::Allowances;
 use crate::model::tree::Tree;
 
+mod backup;
 mod promotion;
 mod ring;
 mod secrets;
@@ -52,24 +53,9 @@ struct HostFile {
     #[serde(default)]
     needs: needs::Needs,
     #[serde(default)]
-    backup: Option<BackupFile>,
+    backup: Option<backup::BackupFile>,
     #[serde(default)]
     monitors: Monitors,
-}
-
-/// `backup` in `host.yaml`: read and checked, carried out by a later version.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "the shape is checked now, so that a file written today stays valid")]
-struct BackupFile {
-    repository: String,
-    at: String,
-    #[serde(default)]
-    keep: BTreeMap<String, u32>,
-    #[serde(default)]
-    check: Option<String>,
-    #[serde(default)]
-    drill: Option<String>,
 }
 
 /// The names of all hosts.
@@ -116,12 +102,16 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
     let secrets = secret_names(sealed.as_ref(), &mut mistakes);
     let stacks = read_stacks(tree, &path, &file.stacks, &mut mistakes);
     let stacks = needs::in_order(stacks, &file.needs, tree, &path, &mut mistakes);
+    let backups = file.backup.and_then(|file| backup::read(tree, &path, file, &mut mistakes));
     // When nothing is known of the secrets, every use of one would look like a mistake.
     if names_in(sealed.as_ref()).is_ok() {
         for stack in &stacks {
             check_variables(stack, &path, &vars, sealed.as_ref(), &secrets, &mut mistakes);
         }
         check_monitors(tree, &path, &file.monitors, sealed.as_ref(), &secrets, &mut mistakes);
+        if let Some(backups) = &backups {
+            backup::check_secrets(tree, &path, backups, sealed.as_ref(), &secrets, &mut mistakes);
+        }
     }
     let mut notes = check_sections(&stacks, sealed.as_ref(), &secrets, &mut mistakes);
     if !mistakes.is_empty() {
@@ -129,11 +119,11 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
         mistakes.dedup();
         return Err(mistakes);
     }
-    if file.backup.is_some() {
-        notes.push(format!("{path}: backup is configured, but this version makes no backups"));
-    }
+    notes.extend(backups.iter().flat_map(|backups| backup::notes(&path, backups)));
+    let withheld = backup::withheld(backups.as_ref());
     let HostFile { ring, monitors, needs, .. } = file;
-    Ok(HostSpec { name: host.to_owned(), ring, vars, stacks, monitors, sealed, allowances, needs, notes })
+    let name = host.to_owned();
+    Ok(HostSpec { name, ring, vars, stacks, monitors, backups, withheld, sealed, allowances, needs, notes })
 }
 
 /// The ring of a host. It is read from the tip even when the host runs an older revision.

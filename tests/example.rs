@@ -369,7 +369,7 @@ fn a_symbolic_link_is_refused() {
 }
 
 #[test]
-fn labels_that_ask_for_nothing_and_backups_that_are_not_carried_out_are_noted() {
+fn labels_that_ask_for_nothing_and_backups_that_never_go_are_noted() {
     on_a_copy("check/notes.txt", &["check"], |root| {
         edit(
             root,
@@ -380,9 +380,37 @@ fn labels_that_ask_for_nothing_and_backups_that_are_not_carried_out_are_noted() 
         edit(
             root,
             "hosts/alpha/host.yaml",
-            "monitors:",
-            "backup: { repository: /srv/backup, at: \"03:00\" }\nmonitors:",
+            "    - { name: box, url: \"sftp://u123456-sub1@u123456-sub1.your-storagebox.de:23/alpha\", key: BACKUP_SSH_KEY }\n",
+            "",
         );
+        edit(root, "hosts/alpha/host.yaml", "  keep: { daily: 7, weekly: 4, monthly: 6 }\n", "");
+    });
+}
+
+#[test]
+fn what_backups_could_never_do_is_named_with_file_and_line() {
+    on_a_copy("check/backups.txt", &["check"], |root| {
+        let box_ = "sftp://u123456-sub1@u123456-sub1.your-storagebox.de:23/alpha";
+        edit(root, "hosts/alpha/host.yaml", box_, "sftp://u1:word@backup.example.org/alpha");
+        edit(
+            root,
+            "hosts/alpha/host.yaml",
+            "url: /srv/backup/alpha }",
+            "url: /srv/../alpha, password: DISK_PASSWORD }",
+        );
+        edit(root, "hosts/alpha/host.yaml", "at: \"03:00\"", "at: \"3 am\"");
+        edit(root, "hosts/alpha/host.yaml", "zone: Europe/Berlin", "zone: Europe/Bonn\n  budget: 30h");
+        let more = "\nbackup:\n  repositories:\n    - { name: far, url: \"sftp://b@far.example.org/b\", password: P }\n    \
+                    - { name: far, url: \"rest:https://me:secret@rest.example.org/b\" }\n    \
+                    - { name: disk, url: /srv/backup, password: DISK_PASSWORD, login: L }\n    \
+                    - { name: plain, url: \"ftp://far.example.org\" }\n    \
+                    - { name: other, url: /srv/other, password: DISK_PASSWORD }\n  \
+                    at: \"04:00\"\n  limits: { upload: fast }\n\nmonitors:";
+        edit(root, "hosts/bravo/host.yaml", "\nmonitors:", more);
+        edit(root, "stacks/traefik/compose.yaml", "volumes: [acme]", "volumes: [acne]");
+        let dumps = "dumps: [{ service: bd, kind: postgres, password: DB_PASS }]\n    volumes: [html, html]";
+        edit(root, "stacks/nextcloud/compose.yaml", "dumps: [{ service: db, kind: postgres }]", dumps);
+        edit(root, "stacks/zitadel/compose.yaml", "kind: postgres", "kind: postgres, path: /x");
     });
 }
 

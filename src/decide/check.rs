@@ -7,12 +7,14 @@ use serde_json::{Value as Json, json};
 use crate::decide::check_secrets::is_sops_path;
 use crate::decide::digest::DigestKey;
 use crate::decide::fleet::{self, Mistake};
-use crate::decide::mistake::line_at;
+use crate::decide::mistake::{line_at, line_in};
 use crate::decide::render::{self, Secrets};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{advice, check_clear, check_secrets, compose, images, policy, start_first, traefik, yaml};
+use crate::decide::{
+    advice, backup, check_clear, check_secrets, compose, images, policy, start_first, traefik, yaml,
+};
 use crate::model::HostSpec;
 use crate::model::policy::Allowances;
 use crate::model::ring::Ring;
@@ -187,8 +189,9 @@ fn check_compose_file(tree: &Tree, stack: &str, allowances: &Allowances, finding
         .and_then(|extension| extension.get("images")?.as_str())
         .is_some_and(|rule| rule == "floating");
     let extension = extension_of(&value);
-    if let Err(text) = compose::Extension::read(&extension).and_then(|extension| extension.refusal()) {
-        findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "x-moorline:"), text));
+    match compose::Extension::read(&extension) {
+        Err(text) => findings.mistakes.push(Mistake::at(&path, fleet::line_of(tree, &path, "x-moorline:"), text)),
+        Ok(extension) => check_extension(&path, text, &value, &extension, findings),
     }
     let services = value.get("services").and_then(Json::as_object);
     if services.is_none_or(serde_json::Map::is_empty) {
@@ -225,6 +228,24 @@ fn check_compose_file(tree: &Tree, stack: &str, allowances: &Allowances, finding
             let line = fleet::line_of(tree, &path, &format!("{name}:"));
             findings.mistakes.push(Mistake::at(&path, line, format!("service `{name}`: {text}")));
         }
+    }
+}
+
+/// What `x-moorline` says of deploys and backups can be carried out.
+fn check_extension(path: &str, text: &str, value: &Json, extension: &compose::Extension, findings: &mut Findings) {
+    if let Err(flaw) = extension.refusal() {
+        findings.mistakes.push(Mistake::at(path, line_in(text, "x-moorline:"), flaw));
+    }
+    let names = |key: &str| {
+        let entries = value.get(key).and_then(Json::as_object).into_iter().flatten();
+        entries.map(|(name, _)| name.as_str()).collect()
+    };
+    // Only Compose knows what another file brings in.
+    let is_whole = value.get("include").is_none();
+    let names = is_whole.then(|| backup::Names { services: names("services"), volumes: names("volumes") });
+    for flaw in backup::flaws(&extension.backup, &extension.drill, names.as_ref()) {
+        let line = policy::line_with(text, &format!("x-moorline.{}", flaw.place), &flaw.value);
+        findings.mistakes.push(Mistake::at(path, line, format!("x-moorline.{}: {}", flaw.place, flaw.text)));
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::decide::backup::{self, BackupExtension, DrillExtension, Names};
 use crate::decide::images::is_floating;
 use crate::decide::{schedule, start_first, taint, yaml};
 use crate::model::Model;
@@ -70,9 +71,9 @@ pub struct Extension {
     /// How it is deployed.
     pub deploy: DeployExtension,
     /// What is backed up.
-    pub backup: Option<Json>,
+    pub backup: BackupExtension,
     /// How a restore is proven.
-    pub drill: Option<Json>,
+    pub drill: DrillExtension,
     /// `floating`: tags that move are allowed.
     pub images: Option<Images>,
     /// `files-only`: no secret may stand in an environment.
@@ -181,6 +182,15 @@ pub fn refusals(model: &Model) -> Vec<String> {
         Extension::default()
     });
     refused.extend(extension.refusal().err());
+    let names = Names {
+        services: model.services.keys().map(String::as_str).collect(),
+        volumes: model.volumes.keys().map(String::as_str).collect(),
+    };
+    let flaws = backup::flaws(&extension.backup, &extension.drill, Some(&names));
+    refused.extend(flaws.into_iter().map(|flaw| format!("x-moorline.{}: {}", flaw.place, flaw.text)));
+    for place in taint::places(&model.extension) {
+        refused.push(format!("x-moorline.{place} holds a secret, which may not stand there"));
+    }
     for (name, service) in &model.services {
         refused.extend(refused_in_service(name, service, &extension));
         let hindrances = start_first::hindrances(name, &model.services);

@@ -2,6 +2,7 @@
 
 pub mod advice;
 pub mod attached;
+pub mod backup;
 pub mod check;
 pub mod check_clear;
 pub mod check_secrets;

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod agent;
+pub mod backups;
 pub mod boot;
 pub mod courier;
 pub mod deploy;

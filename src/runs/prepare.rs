@@ -19,7 +19,7 @@ use crate::runs::accept::{Trust, accept, admit};
 use crate::runs::networks;
 use crate::runs::put_off::{PutOff, put_off};
 use crate::runs::ring::{self, Deployed};
-use crate::runs::{publish, routes};
+use crate::runs::{backups, publish, routes};
 use crate::world::{Plugin, World};
 
 /// Everything that is needed to carry a plan out.
@@ -127,6 +127,7 @@ pub async fn prepare(
     routes::refuse_mistakes(world.settings(), &inputs, &desired, &key)?;
     draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
     draft.notes.extend(delivery::exposed_notes(&desired));
+    draft.notes.extend(backups::notes(&desired, &spec, world.settings()));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
     if trust == Trust::Advance && desired.stacks.iter().any(|stack| !stack.secrets.is_empty()) {
         ledger.remap = world.remap().await?;
@@ -194,7 +195,12 @@ pub fn open(world: &impl World, spec: &HostSpec) -> Result<(Secrets, Option<Open
 }
 
 fn remember_push_urls(world: &impl World, spec: &HostSpec, secrets: &Secrets) {
-    let monitors = [("reconcile", &spec.monitors.reconcile), ("backup", &spec.monitors.backup)];
+    let monitors = [
+        ("reconcile", &spec.monitors.reconcile),
+        ("backup", &spec.monitors.backup),
+        ("check", &spec.monitors.check),
+        ("drill", &spec.monitors.drill),
+    ];
     for (monitor, name) in monitors {
         world.remember_push_url(monitor, name.as_ref().and_then(|name| secrets.shared(name)));
     }

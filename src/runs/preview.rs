@@ -11,7 +11,7 @@ use crate::decide::traefik::publish;
 use crate::decide::{compose, delivery, fleet, policy, render};
 use crate::model::{Ledger, Observed, Revision, Tree};
 use crate::runs::accept::Trust;
-use crate::runs::{images, prepare, routes};
+use crate::runs::{backups, images, prepare, routes};
 use crate::world::World;
 
 /// What a run on this host would do now, or if its ring pointed at `at`.
@@ -51,9 +51,10 @@ pub async fn plan_directory(world: &impl World, tree: &Tree) -> Result<Draft, Fa
         ..Circumstances::default()
     };
     draft.plan = plan::plan(&desired, &nothing, &circumstances);
-    draft.ring = Some(spec.ring);
-    draft.notes = spec.notes;
+    draft.ring = Some(spec.ring.clone());
     draft.notes.extend(unused);
     draft.notes.extend(delivery::exposed_notes(&desired));
+    draft.notes.extend(backups::notes(&desired, &spec, world.settings()));
+    draft.notes.splice(0..0, spec.notes);
     Ok(draft)
 }

@@ -36,6 +36,7 @@ pub mod docker;
 pub mod docker_hands;
 pub mod docker_networks;
 pub mod drift;
+pub mod dump;
 pub mod examine;
 pub mod fetch;
 pub mod generations;

@@ -79,12 +79,24 @@ pub(super) fn check_variables(
             mistakes.push(Mistake::at(&path, Some(used.line), text));
         }
     }
+    for name in dump_passwords(text).iter().filter(|name| !is_secret(name)) {
+        let place = sealed.map_or("a SOPS file", |sealed| sealed.path.as_str());
+        let line = policy::line_with(text, "x-moorline.backup.dumps", name);
+        mistakes.push(Mistake::at(&path, line, format!("x-moorline.backup.dumps: `{name}` is not in {place}")));
+    }
     for (place, name) in environment_sources(text) {
         if !vars.contains_key(&name) && !is_secret(&name) {
             let line = line_in(text, &format!("environment: {name}"));
             mistakes.push(Mistake::at(&path, line, format!("{place}.environment: `{name}` is not in {places}")));
         }
     }
+}
+
+/// The names of passwords that dumps need.
+fn dump_passwords(text: &str) -> Vec<String> {
+    let value: Json = yaml::read(text).unwrap_or_default();
+    let dumps = value.pointer("/x-moorline/backup/dumps").and_then(Json::as_array).into_iter().flatten();
+    dumps.filter_map(|dump| Some(dump.get("password")?.as_str()?.to_owned())).collect()
 }
 
 /// Secrets and configs whose content is a variable: the place, and the variable.

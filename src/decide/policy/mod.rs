@@ -23,6 +23,9 @@ mod shared;
 pub mod sketch;
 pub mod source;
 
+pub use path::is_harmless_to_read;
+pub use place::line_with;
+
 /// What a stack asks for beyond what every stack may have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Demand {

@@ -66,6 +66,11 @@ pub fn against(source: &str, read_only: bool, ground: &Ground<'_>) -> Option<(Ru
     Some((rule, format!("{}{mode}", path.display())))
 }
 
+/// Whether this is one of the files that images without a time zone ask for.
+pub fn is_harmless_to_read(path: &Path) -> bool {
+    HARMLESS_TO_READ.iter().any(|harmless| path == Path::new(harmless))
+}
+
 fn rule_against(path: &Path, read_only: bool, ground: &Ground<'_>) -> Option<Rule> {
     let own = normal(&ground.directory);
     if path.starts_with(&own) {
@@ -80,7 +85,7 @@ fn rule_against(path: &Path, read_only: bool, ground: &Ground<'_>) -> Option<Rul
     if SOCKETS.contains(&name) || ground.sockets.iter().any(|socket| is_above(socket)) {
         return Some(Rule::EngineSocket);
     }
-    if read_only && HARMLESS_TO_READ.iter().any(|harmless| path == Path::new(harmless)) {
+    if read_only && is_harmless_to_read(path) {
         return None;
     }
     let of_system = SYSTEM.iter().any(|system| path.starts_with(system) || is_above(Path::new(system)));

@@ -5,9 +5,14 @@ use crate::decide::policy::Demand;
 
 /// The line, from 1, where the demand stands; the nearest one above it that was found.
 pub fn line(text: &str, demand: &Demand) -> Option<usize> {
+    line_with(text, &demand.place, &demand.value)
+}
+
+/// The line, from 1, of a value at a place such as `services.web.cap_add`.
+pub fn line_with(text: &str, place: &str, value: &str) -> Option<usize> {
     let lines: Vec<&str> = text.lines().collect();
-    let from = line_at(text, &demand.place)? - 1;
-    let bare = demand.value.trim_end_matches(":ro");
+    let from = line_at(text, place)? - 1;
+    let bare = value.trim_end_matches(":ro");
     let bare = bare.split_once('=').map_or(bare, |(_, value)| value);
     let indent = indent_of(lines[from]);
     let inside = |index: &usize| {

@@ -1,0 +1,10 @@
+//! Decides about backups: what of a stack goes in, when a night is due, what is kept, and what people are told.
+
+pub mod dump;
+mod extension;
+mod show;
+mod sources;
+
+pub use extension::{BackupExtension, DrillExtension, Flaw, Names, flaws};
+pub use show::{notes, text};
+pub use sources::choose;

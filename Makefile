@@ -31,12 +31,16 @@ tools: ## Install what tests and demo need: engine, Compose plugin, registry, ss
 vps-image: ## Make the host that tests boot: a Debian release with systemd and an engine (once, a minute or two)
 	@scripts/install-tools --vps-image trixie
 
+.PHONY: databases
+databases: ## Make the image of databases that tests dump (once, a minute or two)
+	@scripts/install-tools --databases trixie
+
 .PHONY: build
 build: ## Compile for a host
 	cargo build --locked --release
 
 .PHONY: test
-test: tools vps-image lint deny ## Everything: tools, lint, licences, all tests on real neighbours, documentation
+test: tools vps-image databases lint deny ## Everything: tools, lint, licences, all tests on real neighbours, documentation
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		result=0; rm -f $(junit); \
 		cargo nextest run --locked --profile ci || result=$$?; \

@@ -186,13 +186,18 @@ fn suspicion(name: &str, value: &str) -> Option<&'static str> {
     if !is_literal(value) {
         return None;
     }
-    if is_telling(name) {
+    if is_telling(name) && !is_name_of_secret(value) {
         return Some("a value in clear");
     }
     if has_login(value) {
         return Some("a URL with a password in clear");
     }
     looks_random(value).then_some("a value in clear that looks random")
+}
+
+/// `BACKUP_PASSWORD`, as `password: NAME` has it: where a secret is, and not what it is.
+fn is_name_of_secret(value: &str) -> bool {
+    value.contains('_') && value.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase())
 }
 
 /// A variable by its form, and one that holds a secret by its ending. `*_FILE` names a path.

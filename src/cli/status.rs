@@ -4,15 +4,17 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::{Host, block_on, show};
+use crate::decide::backup::logbook;
 use crate::decide::fault::Fault;
 use crate::decide::report;
 use crate::model::report::ServiceStatus;
 use crate::model::{Failure, Ledger, Left, Report};
+use crate::world::logbook::Logs as _;
 use crate::world::{World, last_report, ledger, lock};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Exit with the code of the last run unless it converged
+    /// Exit with the code of the last run unless it converged, and with 1 if a backup failed or is too old
     #[arg(long)]
     check: bool,
     /// Print as JSON
@@ -37,11 +39,18 @@ pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
         Err(fault) => (last.as_ref().map(|last| last.services.clone()).unwrap_or_default(), Some(fault)),
     };
     let running = lock::holder(&settings.run.join(lock::AGENT));
+    let now = world.now();
+    let backups = logbook::statuses(&world.logbook()?, now);
+    let problems: Vec<&String> = backups.iter().filter_map(|backup| backup.problem.as_ref()).collect();
     if arguments.json {
-        show::json(&as_json(&settings.host, &ledger, last.as_ref(), &services, engine.as_ref(), running.as_ref()))?;
+        let mut value = as_json(&settings.host, &ledger, last.as_ref(), &services, engine.as_ref(), running.as_ref());
+        value["backups"] = json!(backups);
+        show::json(&value)?;
     } else {
-        let now = world.now();
         show::text(&as_text(&settings.host, &ledger, last.as_ref(), &services, running.as_ref(), now))?;
+        for problem in &problems {
+            show::text(&format!("backups   {problem}\n"))?;
+        }
         if let Some(fault) = &engine {
             show::text(&format!("\nthe services are those of the last run: {}\n", fault.sentence))?;
         }
@@ -50,7 +59,8 @@ pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
         }
     }
     Ok(match (&last, arguments.check) {
-        (Some(last), true) => report::exit(last),
+        // A run that failed says more than a backup that is old.
+        (Some(last), true) => report::exit(last).max(u8::from(!problems.is_empty())),
         (None, true) => 1,
         (_, false) => 0,
     })

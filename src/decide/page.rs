@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::decide::ring::went_by;
+use crate::model::backup::BackupStatus;
 use crate::model::observed::{Health, State};
 use crate::model::page::{Page, VERSION, Well};
 use crate::model::report::{Report, RunEnd, ServiceStatus};
@@ -31,6 +32,7 @@ pub fn after_run(before: Option<Page>, report: &Report, interval: Duration) -> P
         waiting: report.waiting.clone(),
         fault: report.fault.clone(),
         services: report.services.clone(),
+        backups: Vec::new(),
     }
 }
 
@@ -77,6 +79,9 @@ pub fn text(page: &Page) -> String {
         let health = service.health.map(|health| format!(", {health}")).unwrap_or_default();
         let _ = writeln!(text, "  {}/{}  {}{health}  {}", service.stack, service.service, service.state, service.image);
     }
+    for problem in page.backups.iter().filter_map(|backup| backup.problem.as_ref()) {
+        let _ = writeln!(text, "backups   {problem}");
+    }
     text.push_str("\n/status.json   /metrics\n");
     text
 }
@@ -111,6 +116,14 @@ pub fn metrics(page: &Page) -> String {
         (shown(&labels), i64::from(is_well(service)))
     };
     gauge("service_well", "Whether a container works.", page.services.iter().map(of_service).collect());
+    let of_backup = |backup: &BackupStatus, value: i64| {
+        let stack = backup.stack.as_deref().unwrap_or_default();
+        (shown(&[("job", backup.job.name()), ("repository", &backup.repository), ("stack", stack)]), value)
+    };
+    let well = page.backups.iter().map(|backup| of_backup(backup, i64::from(backup.problem.is_none())));
+    gauge("backup_well", "Whether a backup, check or drill is neither failed nor too old.", well.collect());
+    let good = page.backups.iter().filter_map(|backup| Some(of_backup(backup, backup.good?.as_second())));
+    gauge("backup_good_timestamp_seconds", "When the last good backup, check or drill began.", good.collect());
     text
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::fault::Fault;
 use crate::decide::page;
+use crate::model::backup::Job;
 use crate::model::report::RunEnd;
 use crate::model::{Report, Secret};
 
@@ -67,6 +68,12 @@ pub fn after_run(report: &Report, url: Secret<String>) -> Message {
         text: shorten(&report.summary),
         ping_ms: u64::try_from(report.ended.duration_since(report.began).as_millis()).ok(),
     }
+}
+
+/// What to tell the monitor of a job about all that it should have done.
+pub fn of_job(run: &str, job: Job, (status, text): (Status, &str), took: Option<u64>, url: Secret<String>) -> Message {
+    let monitor = job.name().to_owned();
+    Message { id: format!("{run}-{monitor}"), monitor, url, status, text: shorten(text), ping_ms: took }
 }
 
 /// What to tell the `reconcile` monitor when a fetch failed and only a person can end that.

@@ -334,9 +334,7 @@ pub enum JobEnd {
 /// What is known of all jobs of a host: `backups.json`. Statuses and pushes are made from nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logbook {
-    /// The version of this form.
-    pub version: u32,
-    /// By job, repository and stack, joined by `/`: `backup/box/nextcloud`.
+    /// What this host must have, and what it has; sorted by what it is.
     #[serde(default)]
     pub entries: BTreeMap<String, Entry>,
 }
@@ -344,14 +342,44 @@ pub struct Logbook {
 /// What is known of one job for one stack in one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
+    /// The job.
+    pub job: Job,
+    /// The repository's name.
+    pub repository: String,
+    /// The stack; none for work on the repository as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
     /// Since when it has been wanted: what never worked is counted from here.
     pub since: Timestamp,
+    /// How old a good one may become before it is a problem, in seconds.
+    pub fresh_s: u64,
+    /// How often it failed in a row; when the last one is good, how often before it.
+    #[serde(default)]
+    pub failures: u32,
     /// The last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<JobReport>,
     /// The last one that was done in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<JobReport>,
+}
+
+/// One line of the status page about backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// The job.
+    pub job: Job,
+    /// The repository's name.
+    pub repository: String,
+    /// The stack; none for work on the repository as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// When the last good one began: it holds what was there then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Timestamp>,
+    /// What a person must look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 impl Every {

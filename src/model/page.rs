@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Revision;
+use crate::model::backup::BackupStatus;
 use crate::model::report::{FaultRecord, RunEnd, ServiceStatus};
 use crate::model::ring::Waiting;
 
@@ -51,6 +52,9 @@ pub struct Page {
     pub fault: Option<FaultRecord>,
     /// What the engine said.
     pub services: Vec<ServiceStatus>,
+    /// What is backed up, checked and proven, and what is not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<BackupStatus>,
 }
 
 /// How long one revision was seen to run well.

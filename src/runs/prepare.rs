@@ -116,6 +116,10 @@ pub async fn prepare(
     draft.opened.extend(opened);
     if trust == Trust::Advance {
         remember_push_urls(world, &spec, &secrets);
+        // An account that cannot be kept is told to its monitor; it keeps nobody from a deploy.
+        if let Err(fault) = backups::expect(world, &spec) {
+            draft.remarks.push(fault.sentence);
+        }
     }
     let inputs = render::inputs(&spec, &secrets, &key);
 

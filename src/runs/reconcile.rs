@@ -11,7 +11,7 @@ use crate::model::ledger::Settled;
 use crate::model::{Ledger, Report, Verdict};
 use crate::runs::accept::Trust;
 use crate::runs::prepare::{self, Prepared};
-use crate::runs::{deploy, good, images};
+use crate::runs::{backups, deploy, good, images};
 use crate::world::World;
 
 /// Makes this host what its ring says, or says why not. However it ends, a report is written and announced.
@@ -28,6 +28,7 @@ pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
     }
     publish(world, &report);
     announce(world, &report);
+    backups::announce(world, &report.run);
     world.say(Event::RunEnded { report: Box::new(report.clone()) });
     report
 }
@@ -199,7 +200,8 @@ fn is_disturbed(draft: &Draft) -> bool {
 
 /// Writes what the status page shows. A page that cannot be written grows old, and whoever reads it sees that.
 fn publish(world: &impl World, report: &Report) {
-    let page = page::after_run(world.page(), report, world.settings().interval);
+    let mut page = page::after_run(world.page(), report, world.settings().interval);
+    page.backups = backups::statuses(world);
     if let Err(fault) = world.publish(&page) {
         world.say(Event::ReportLost { run: report.run.clone(), fault: Box::new(fault) });
     }

@@ -51,6 +51,7 @@ pub mod last_report;
 pub mod ledger;
 pub mod life;
 pub mod lock;
+pub mod logbook;
 pub mod memory;
 pub mod nowhere;
 pub mod outbox;
@@ -153,7 +154,7 @@ impl Occasion {
 ///
 /// Methods do one thing to one neighbour and decide nothing. Each error is a [`Fault`] that says what was not done.
 #[allow(async_fn_in_trait, reason = "runs are generic over the world and never need a boxed or Send future")]
-pub trait World {
+pub trait World: logbook::Logs {
     /// What this host was told before it saw the repository.
     fn settings(&self) -> &Settings;
     /// The time.

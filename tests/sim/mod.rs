@@ -8,6 +8,7 @@ mod chain;
 mod compose;
 mod engine;
 mod golden;
+mod logbook;
 mod repository;
 mod sealed;
 mod traefik;

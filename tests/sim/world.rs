@@ -46,6 +46,8 @@ pub struct Host {
     pub reports: BTreeMap<String, Vec<u8>>,
     /// `status.json`, as bytes.
     pub page: Option<Vec<u8>>,
+    /// `backups.json`, as bytes.
+    pub backups: Option<Vec<u8>>,
     /// Each stack's directory, without `.env`.
     pub directories: BTreeMap<String, BTreeMap<String, File>>,
     /// Each stack's `.env`, in memory.
@@ -129,6 +131,7 @@ impl Sim {
             ledger: None,
             reports: BTreeMap::new(),
             page: None,
+            backups: None,
             directories: BTreeMap::new(),
             environments: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -376,7 +379,7 @@ impl Sim {
         self.ask(what);
     }
 
-    fn written(&self, what: &str) -> Result<RefMut<'_, Host>, Fault> {
+    pub(super) fn written(&self, what: &str) -> Result<RefMut<'_, Host>, Fault> {
         self.effect(what);
         let host = self.host();
         match host.disk_is_full {

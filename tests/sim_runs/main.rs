@@ -9,6 +9,7 @@
 #[path = "../sim/mod.rs"]
 mod sim;
 
+mod backups;
 mod boot;
 mod cuts;
 mod deploys;

@@ -210,7 +210,7 @@ mod tests {
         let to: Vec<&str> = streams.iter().map(|stream| stream.to.as_str()).collect();
         assert_eq!(to, ["db/globals.sql", "db/databases/app.sql", "db/databases/it%27s%3Dodd%5C.sql"]);
         assert_eq!(streams[2].command.last().unwrap(), r"dbname='it\'s=odd\\'");
-        assert!(super::listing(&super::tests::dump(DumpKind::Postgres(vec!["app".into()]))).is_none());
+        assert!(listing(&self::dump(DumpKind::Postgres(vec!["app".into()]))).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod dump;
 mod extension;
+pub mod logbook;
 mod show;
 mod sources;
 

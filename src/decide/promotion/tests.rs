@@ -46,6 +46,7 @@ fn page() -> Page {
         waiting: None,
         fault: None,
         services: Vec::new(),
+        backups: Vec::new(),
     }
 }
 

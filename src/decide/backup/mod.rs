@@ -1,7 +1,9 @@
 //! Decides about backups: what of a stack goes in, when a night is due, what is kept, and what people are told.
 
+pub mod due;
 pub mod dump;
 mod extension;
+pub mod keep;
 pub mod logbook;
 mod show;
 mod sources;

@@ -63,6 +63,9 @@ const LONGEST: usize = 400;
 /// Files that may be longer, and why.
 const LONG: [(&str, &str); 0] = [];
 
+/// Where a shell may be named: fixed scripts that run inside of containers, and take nothing of others but as arguments.
+const IN_CONTAINERS: [&str; 1] = ["decide/backup/dump.rs"];
+
 /// One broken rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Breach {
@@ -255,7 +258,8 @@ fn breaches(source: &Source) -> Vec<Breach> {
         found.push(source.breach("unfinished", word));
     }
     let shells = ["sh", "bash", "dash", "zsh", "/bin/sh", "/bin/bash"];
-    for literal in source.literals.iter().filter(|literal| shells.contains(&literal.as_str())) {
+    let is_ours = !IN_CONTAINERS.contains(&source.path.as_str());
+    for literal in source.literals.iter().filter(|literal| is_ours && shells.contains(&literal.as_str())) {
         found.push(source.breach("no shell", literal));
     }
     let lines = source.code.lines().count();

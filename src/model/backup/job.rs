@@ -1,0 +1,128 @@
+//! What jobs did, and the account that is kept of them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A kind of work on repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Job {
+    /// A snapshot of each stack, then `keep`.
+    Backup,
+    /// Reading a share of the data.
+    Check,
+    /// Removing what no snapshot needs.
+    Prune,
+    /// Restoring, to see that it works.
+    Drill,
+}
+
+/// What one finished job did for one stack in one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// What it was.
+    pub job: Job,
+    /// The repository's name.
+    pub repository: String,
+    /// The stack; none for work on the repository as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// How it ended.
+    pub end: JobEnd,
+    /// What went wrong, the first cause first: a path or a dump, and why. Never a secret.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    /// The id of the snapshot that was made or proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// How many files were read.
+    #[serde(default)]
+    pub files: u64,
+    /// How many bytes were read.
+    #[serde(default)]
+    pub bytes: u64,
+    /// How many bytes the repository grew by.
+    #[serde(default)]
+    pub bytes_added: u64,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobEnd {
+    /// All of it was done.
+    Done,
+    /// The snapshot is there, but something is missing in it: exit code 3.
+    Partial,
+    /// It was not done.
+    Failed,
+}
+
+/// What is known of all jobs of a host: `backups.json`. Statuses and pushes are made from nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logbook {
+    /// What this host must have, and what it has; sorted by what it is.
+    #[serde(default)]
+    pub entries: BTreeMap<String, Entry>,
+}
+
+/// What is known of one job for one stack in one repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The job.
+    pub job: Job,
+    /// The repository's name.
+    pub repository: String,
+    /// The stack; none for work on the repository as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// Since when it has been wanted: what never worked is counted from here.
+    pub since: Timestamp,
+    /// How old a good one may become before it is a problem, in seconds.
+    pub fresh_s: u64,
+    /// How often it failed in a row; when the last one is good, how often before it.
+    #[serde(default)]
+    pub failures: u32,
+    /// The last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<JobReport>,
+    /// The last one that was done in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<JobReport>,
+}
+
+/// One line of the status page about backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// The job.
+    pub job: Job,
+    /// The repository's name.
+    pub repository: String,
+    /// The stack; none for work on the repository as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// When the last good one began: it holds what was there then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<Timestamp>,
+    /// What a person must look at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl Job {
+    /// The word in commands, reports, and for the monitor.
+    pub fn name(self) -> &'static str {
+        match self {
+            Job::Backup => "backup",
+            Job::Check => "check",
+            Job::Prune => "prune",
+            Job::Drill => "drill",
+        }
+    }
+}

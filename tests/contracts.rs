@@ -529,7 +529,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 23] = [
+    let verbs: [&[&str]; 26] = [
         &[],
         &["run"],
         &["courier"],
@@ -545,6 +545,9 @@ fn every_verb_explains_itself() {
         &["hold"],
         &["release"],
         &["retry"],
+        &["backup"],
+        &["snapshots"],
+        &["restore"],
         &["doctor"],
         &["trust"],
         &["secrets"],

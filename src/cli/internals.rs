@@ -8,7 +8,7 @@ use super::show;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::fleet;
 use crate::decide::sops::{self, Format, Identities};
-use crate::world::{disk, git};
+use crate::world::{disk, git, restic};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -34,6 +34,8 @@ enum InternalVerb {
         /// The bare repository
         repository: PathBuf,
     },
+    /// Do one job in a backup repository: the order on standard input, lines of JSON on standard output
+    Restic,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,6 +55,9 @@ pub fn internals(arguments: &Arguments) -> Result<u8, Fault> {
                 Fault::new(Code::RepositoryDamaged, "nobody listens to what is read").caused_by(&error)
             })
         }
+        InternalVerb::Restic => restic::serve()
+            .map(|()| 0)
+            .map_err(|error| Fault::new(Code::BackupFailed, "there is no order, or nobody listens").caused_by(&error)),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::world::{
     own_memory,
 };
 
+mod backup;
 mod check;
 mod checkout;
 mod courier;
@@ -22,14 +23,17 @@ mod hold;
 mod internals;
 mod key;
 mod plan;
+mod progress;
 mod promote;
 mod reconcile;
+mod restore;
 mod retry;
 mod routes;
 mod run;
 mod runs;
 mod secrets;
 mod show;
+mod snapshots;
 mod status;
 mod trust;
 
@@ -75,6 +79,12 @@ enum Verb {
     Release(hold::Release),
     /// Forget what failed, and try it now
     Retry(retry::Arguments),
+    /// Make a snapshot of each stack, now
+    Backup(backup::Arguments),
+    /// What lies in the backup repositories
+    Snapshots(snapshots::Arguments),
+    /// Restore a snapshot, or a part of it, into an empty directory
+    Restore(restore::Arguments),
     /// Can this host do its job?
     Doctor(doctor::Arguments),
     /// Show the anchor, or move it where no signed history leads
@@ -127,6 +137,9 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Hold(arguments) => hold::hold(&host, &arguments),
         Verb::Release(arguments) => hold::release(&host, &arguments),
         Verb::Retry(arguments) => retry::retry(&host, &arguments),
+        Verb::Backup(arguments) => backup::backup(&host, &arguments),
+        Verb::Snapshots(arguments) => snapshots::snapshots(&host, &arguments),
+        Verb::Restore(arguments) => restore::restore(&host, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
         Verb::Trust(arguments) => trust::trust(&host, &arguments),
         Verb::Secrets => secrets::secrets(&host),
@@ -165,6 +178,16 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
         .build()
         .map_err(|error| Fault::new(Code::StateUnwritable, "the system gives no event queue").caused_by(&error))?;
     Ok(runtime.block_on(future))
+}
+
+/// The same for work that takes long: the order to stop ends it.
+fn block_on_work<T>(world: &Real, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    block_on(async {
+        tokio::select! {
+            done = work => done,
+            Err(error) = world.stop().listen() => Err(no_signals(&error)),
+        }
+    })?
 }
 
 /// The fault of a system that passes no signals on.

@@ -60,6 +60,23 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", schedule::show_duration(std::time::Duration::from_secs(distance.as_secs().unsigned_abs())))
 }
 
+/// `3.1 GiB`.
+pub fn size(bytes: u64) -> String {
+    let (mut whole, mut tenths, mut unit) = (bytes, 0, "B");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if whole < 1024 {
+            break;
+        }
+        (whole, tenths, unit) = (whole / 1024, whole % 1024 * 10 / 1024, larger);
+    }
+    if unit == "B" { format!("{whole} B") } else { format!("{whole}.{tenths} {unit}") }
+}
+
+/// As much of a snapshot's id as people type.
+pub fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
 /// A report as people read it after a run.
 pub fn report(report: &Report) -> String {
     let mut text = String::new();

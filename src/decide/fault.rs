@@ -97,6 +97,16 @@ codes! {
     DeployWaiting, "deploy-waiting", NextRun, 1, "what is desired of a stack has failed before and is tried again after a while";
     NetworkInUse, "network-in-use", Person, 1, "a network would have to be made anew while a container that is not moorline's uses it";
     SnapshotMissing, "snapshot-missing", Person, 1, "a stack wants a snapshot before its data is touched, and none could be made";
+    BackupUnset, "backup-unset", Person, 1, "`host.yaml` names no backup repository that this version can reach";
+    BackupMissing, "backup-missing", Person, 10, "there is no backup repository where `host.yaml` says";
+    BackupPassword, "backup-password", Person, 12, "the password opens no key of the backup repository";
+    BackupRefused, "backup-refused", Person, 20, "the storage showed another host key, or refused the key or the access";
+    BackupAway, "backup-away", NextRun, 20, "the storage could not be reached, or broke off";
+    BackupFull, "backup-full", Person, 21, "no room is left on the storage";
+    BackupDamaged, "backup-damaged", Person, 22, "what the backup repository holds cannot be believed";
+    BackupSource, "backup-source", Person, 1, "what is to be saved is not there or cannot be read; no snapshot was written";
+    BackupFailed, "backup-failed", NextRun, 1, "a backup or a restore ended early";
+    RestoreRefused, "restore-refused", Person, 2, "there is no such snapshot, or the place for it cannot be used";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";
     DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";
     PromotionRefused, "promotion-refused", Person, 1, "a promotion is not proven, or cannot be written";

@@ -18,6 +18,13 @@ const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
 /// How long a child may take to end after SIGTERM, before SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The environment of every child, whatever ours is.
+pub const ENVIRONMENT: [(&str, &str); 3] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/nonexistent"),
+    ("LC_ALL", "C"),
+];
+
 /// A program to start, and its bounds.
 #[derive(Debug, Clone)]
 pub struct Child {
@@ -79,15 +86,10 @@ pub enum ChildError {
 impl Child {
     /// A program with an empty environment but for `PATH`, `HOME` and the C locale.
     pub fn new(program: impl Into<OsString>, limit: Duration) -> Self {
-        let environment = [
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-            ("HOME", "/nonexistent"),
-            ("LC_ALL", "C"),
-        ];
         Self {
             program: program.into(),
             arguments: Vec::new(),
-            environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
+            environment: ENVIRONMENT.map(|(name, value)| (name.into(), value.into())).into(),
             directory: None,
             limit,
         }
@@ -144,7 +146,7 @@ impl Child {
             command.current_dir(directory);
         }
         let mut child = command.spawn().map_err(|source| ChildError::Start { program: name.clone(), source })?;
-        let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+        let group = Group::of(&child);
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         let finished = tokio::time::timeout(self.limit, async {
@@ -185,9 +187,15 @@ impl Ended {
 }
 
 /// Ends the whole process group unless the child ended by itself: also when the run that started it is dropped.
-struct Group(Option<Pid>);
+#[derive(Debug)]
+pub(super) struct Group(Option<Pid>);
 
 impl Group {
+    /// The group that a child leads.
+    pub(super) fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // The group may be gone already; then there is nothing to end.
@@ -195,7 +203,8 @@ impl Group {
         }
     }
 
-    fn disarm(mut self) {
+    /// It has ended by itself.
+    pub(super) fn disarm(mut self) {
         self.0 = None;
     }
 }

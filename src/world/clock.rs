@@ -14,3 +14,9 @@ pub fn now() -> Timestamp {
 pub async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
+
+/// Waits, and keeps this thread from everything else: for a job's own process, which has nothing else to do.
+#[allow(clippy::disallowed_methods, reason = "the one place that sleeps")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

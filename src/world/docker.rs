@@ -90,6 +90,15 @@ impl Engine {
         Ok(mounts.filter_map(|mount| mount.source).map(PathBuf::from).collect())
     }
 
+    /// Where a volume lies on this host; none if there is no such volume, or if it is not mounted now.
+    pub async fn volume(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
+        match self.docker()?.inspect_volume(name).await {
+            Ok(volume) => Ok(Some(PathBuf::from(volume.mountpoint))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(away(&self.socket, &error)),
+        }
+    }
+
     /// One look at the containers of these services, for the gate.
     pub async fn look(&self, project: &str, services: &[String]) -> Result<Vec<Sample>, Fault> {
         let mut samples = Vec::new();

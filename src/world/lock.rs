@@ -18,6 +18,8 @@ pub const KEEPER: &str = "lock";
 pub const AGENT: &str = "agent.lock";
 /// Held by the courier for as long as it lives.
 pub const COURIER: &str = "courier.lock";
+/// Held during one backup.
+pub const BACKUP: &str = "backup.lock";
 
 /// What a lock file may hold at most.
 const LONGEST: u64 = 4096;

@@ -19,8 +19,8 @@ const RAMFS: i64 = 0x8584_58f6;
 const TMPFS: i64 = 0x0102_1994;
 
 /// The directories in it, and the permissions that nobody may exceed. The outbox may belong to the courier's group.
-const DIRECTORIES: [(&str, u32); 5] =
-    [("secrets", 0o700), ("render", 0o700), ("env", 0o700), ("routes", 0o700), ("outbox", 0o770)];
+const DIRECTORIES: [(&str, u32); 6] =
+    [("secrets", 0o700), ("render", 0o700), ("env", 0o700), ("routes", 0o700), ("backup", 0o700), ("outbox", 0o770)];
 
 /// Makes `run` memory-backed, by mounting ramfs there when it is not and we are root, with its directories in it.
 pub fn ensure(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {

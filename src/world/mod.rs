@@ -63,6 +63,7 @@ pub mod real;
 pub mod refs;
 pub mod remote;
 pub mod reserve;
+pub mod restic;
 pub mod secret_key;
 pub mod stack;
 pub mod stop;

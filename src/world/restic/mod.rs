@@ -1,0 +1,165 @@
+//! Backup repositories in restic's format. Every job runs in a process of its own, which this starts, tells what to do,
+//! listens to and ends; rustic is used in that process only.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use crate::decide::fault::{Code, Fault};
+use crate::model::backup::Repository;
+use crate::model::{Good, Secret};
+use crate::world::child::{ENVIRONMENT, Group};
+use crate::world::lock::{self, Lock};
+use crate::world::{Real, World};
+
+pub mod order;
+pub mod trouble;
+
+mod backend;
+mod backup;
+mod faults;
+mod inputs;
+mod job;
+mod login;
+mod nodes;
+mod place;
+mod restore;
+mod source;
+mod store;
+
+pub use job::serve;
+use order::{LONGEST_LINE, Line, Order, Task};
+use trouble::{Kind, Trouble};
+
+/// This program, also when the file it was started from was replaced meanwhile.
+const OURSELVES: &str = "/proc/self/exe";
+/// How long a job may be silent: one connection that hangs is given up after a minute, and tried six times.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// What opens a repository: from the SOPS file, and nowhere but in memory.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The repository's password.
+    pub password: Secret<String>,
+    /// The private key of an SSH login.
+    pub key: Option<Secret<String>>,
+    /// The key that the SSH server must show; empty for the one of all Storage Boxes.
+    pub host_key: Option<String>,
+}
+
+/// What a host does with backup repositories.
+#[allow(async_fn_in_trait, reason = "as for `World`")]
+pub trait Restic {
+    /// Keeps every other backup off this host for as long as the returned value lives.
+    fn lock_backup(&self) -> Result<impl Sized, Fault>;
+    /// Where the engine keeps a volume; none if it has no such volume.
+    async fn volume(&self, name: &str) -> Result<Option<PathBuf>, Fault>;
+    /// Lays out what a stack was made from, sealed as it is, and returns where.
+    fn lay_out(&self, good: &Good) -> Result<PathBuf, Fault>;
+    /// Has a job done. Its lines are handed on as they come, but for the last, which is returned.
+    async fn work(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        task: Task,
+        heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault>;
+}
+
+impl Restic for Real {
+    fn lock_backup(&self) -> Result<impl Sized, Fault> {
+        Lock::take(&self.settings().run.join(lock::BACKUP), "backup", self.now())
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
+        self.engine().volume(name).await
+    }
+
+    fn lay_out(&self, good: &Good) -> Result<PathBuf, Fault> {
+        inputs::lay_out(&self.settings().state, good)
+    }
+
+    async fn work(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        task: Task,
+        heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault> {
+        let not_done = match &task {
+            Task::Backup(task) => format!("no snapshot of {} was written", task.label),
+            Task::Snapshots => "nothing was listed".to_owned(),
+            Task::Restore(task) => format!("nothing more was written to {}", task.to.display()),
+        };
+        let open = login::open(&self.settings().run, repository, access)?;
+        let order = Order { place: open.place.clone(), password: access.password.expose().clone(), task };
+        let said = tokio::select! {
+            said = converse(&order, heard) => said,
+            // Dropping the conversation ends the job. It does no harm, and the next one goes on where it can.
+            () = self.stop().ordered() => {
+                return Err(Fault::new(Code::Stopped, "moorline was asked to stop").at(not_done));
+            }
+        };
+        match said {
+            Ok(Line::Trouble(trouble)) | Err(trouble) => Err(faults::fault(repository, trouble, &not_done)),
+            Ok(line) => Ok(line),
+        }
+    }
+}
+
+/// Starts the job and listens until it has said its last word.
+async fn converse(order: &Order, heard: &mut dyn FnMut(Line)) -> Result<Line, Trouble> {
+    let broken = |error: std::io::Error| Trouble::new(Kind::Internal, format!("the job cannot be heard: {error}"));
+    #[allow(clippy::disallowed_methods, reason = "our own program; `Child` has neither input nor lines")]
+    let mut command = tokio::process::Command::new(OURSELVES);
+    command
+        .arg0("moorline")
+        .args(["internals", "restic"])
+        .env_clear()
+        .envs(ENVIRONMENT)
+        // Each of its threads would keep a heap of its own otherwise.
+        .env("MALLOC_ARENA_MAX", "2")
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = command.spawn().map_err(broken)?;
+    // Ends it, and the ssh that it started, also when whoever waits for us stops waiting.
+    let group = Group::of(&child);
+    let mut line = zeroize::Zeroizing::new(serde_json::to_vec(order).map_err(|error| broken(error.into()))?);
+    line.push(b'\n');
+    let mut input = child.stdin.take().expect("stdin is piped");
+    // A job that ends early has said why.
+    let _ = input.write_all(&line).await;
+    drop(input);
+    let mut output = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let mut last = None;
+    loop {
+        let mut line = Vec::new();
+        let mut bounded = (&mut output).take(LONGEST_LINE);
+        let read = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line)).await;
+        let read = read.map_err(|_| Trouble::new(Kind::Away, "the job said nothing for a quarter of an hour"))?;
+        if read.map_err(broken)? == 0 {
+            break;
+        }
+        let line = serde_json::from_slice(&line).map_err(|error| broken(error.into()))?;
+        if let Some(before) = last.replace(line) {
+            heard(before);
+        }
+    }
+    let status = child.wait().await.map_err(broken)?;
+    group.disarm();
+    match last {
+        Some(line) if status.success() => Ok(line),
+        _ => Err(Trouble::new(Kind::Internal, format!("the job ended early: {status}"))),
+    }
+}
+
+/// The fault of a job that says something else than it was asked.
+pub fn nonsense() -> Fault {
+    Fault::new(Code::BackupFailed, "the job did not say what it was asked")
+}

@@ -1,0 +1,245 @@
+//! What a job is told on its standard input, and what it says on its standard output: one JSON value on each line.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use super::trouble::Trouble;
+
+/// The longest line in either direction.
+pub const LONGEST_LINE: u64 = 1024 * 1024;
+
+/// One job. It holds the password, so it is wiped, and never written anywhere but into the job's input.
+#[derive(Serialize, Deserialize)]
+pub struct Order {
+    /// Where the backup repository lies.
+    pub place: Place,
+    /// Its password.
+    pub password: String,
+    /// What is to be done.
+    pub task: Task,
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        self.password.zeroize();
+    }
+}
+
+/// Where a backup repository lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// A directory of this host.
+    Directory(PathBuf),
+    /// A directory of an SSH server.
+    Sftp(Login),
+}
+
+/// How an SSH server is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The server.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The directory, relative to where the login lands unless it begins with a slash.
+    pub path: String,
+    /// The file with our private key, in memory.
+    pub key: PathBuf,
+    /// The file with the server's key, in memory.
+    pub known_hosts: PathBuf,
+}
+
+/// What a job can be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Make a snapshot of one stack.
+    Backup(Backup),
+    /// Say which snapshots there are.
+    Snapshots,
+    /// Restore one of them, or a part of it.
+    Restore(Restore),
+}
+
+/// What goes into a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The host's name.
+    pub host: String,
+    /// The stack's name.
+    pub label: String,
+    /// The tags.
+    pub tags: Vec<String>,
+    /// What is read.
+    pub sources: Vec<Source>,
+    /// Patterns of what is not, below each source, as in `.gitignore`.
+    pub excludes: Vec<String>,
+    /// Where copies of small files of the repository are kept, so that the next job does not fetch them.
+    pub cache: PathBuf,
+    /// Whether a backup repository is made when there is none.
+    pub first: First,
+}
+
+/// What a backup does when there is no backup repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum First {
+    /// Make it: a person says that there was none.
+    Make,
+    /// Refuse: it may be that a disk is not mounted.
+    Refuse,
+}
+
+/// A file or directory that goes into a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its path in the snapshot.
+    pub to: PathBuf,
+    /// A directory that only this host's owner can replace.
+    pub from: PathBuf,
+    /// What is read, below that; all of it if empty. No link is followed on the way.
+    pub below: PathBuf,
+}
+
+/// What is restored, and where to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restore {
+    /// The host whose snapshot it is.
+    pub host: String,
+    /// The stack whose snapshot it is.
+    pub label: String,
+    /// `latest`, or the beginning of an id.
+    pub snapshot: String,
+    /// A path in the snapshot; all of it without one.
+    pub path: Option<PathBuf>,
+    /// A directory that is empty or not there.
+    pub to: PathBuf,
+}
+
+/// One line that a job says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// How far it is.
+    Progress(Progress),
+    /// One of the snapshots that were asked for.
+    Snapshot(Snapshot),
+    /// It made a snapshot.
+    Saved(Saved),
+    /// It restored what could be restored.
+    Restored(Restored),
+    /// All snapshots have been said.
+    Listed,
+    /// It did not do what it was told.
+    Trouble(Trouble),
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Files that are done.
+    pub files: u64,
+    /// Bytes that are done.
+    pub bytes: u64,
+    /// How many bytes it will be; zero while that is not known.
+    pub total: u64,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its id, in full.
+    pub id: String,
+    /// When it was made.
+    pub time: Timestamp,
+    /// The host.
+    pub host: String,
+    /// The stack.
+    pub label: String,
+    /// The tags.
+    pub tags: Vec<String>,
+    /// The paths in it.
+    pub paths: Vec<String>,
+    /// How many files it has, if its maker wrote that down.
+    pub files: Option<u64>,
+    /// How many bytes they are.
+    pub bytes: Option<u64>,
+}
+
+/// A snapshot that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Its id, in full.
+    pub id: String,
+    /// How many files are in it.
+    pub files: u64,
+    /// How many of them are new or differ from the snapshot before.
+    pub changed: u64,
+    /// How many bytes they are.
+    pub bytes: u64,
+    /// How many bytes the repository grew by.
+    pub added: u64,
+    /// Files that went away while they were read; that is how live data is.
+    pub vanished: u64,
+    /// Files that are there and could not be read. They are not in the snapshot, which is tagged `partial`.
+    pub unreadable: Losses,
+    /// The most memory that the job held, in bytes.
+    pub memory: u64,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The snapshot's id, in full.
+    pub id: String,
+    /// Files that were written and read back.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What could not be restored.
+    pub lost: Losses,
+    /// The most memory that the job held, in bytes.
+    pub memory: u64,
+}
+
+/// Paths with reasons. The first ones by name, all by number.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Losses {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them: path and reason.
+    pub first: Vec<String>,
+}
+
+impl Losses {
+    /// How many are named: enough to see what they have in common.
+    const NAMED: usize = 100;
+
+    /// Counts one more.
+    pub fn add(&mut self, path: impl std::fmt::Display, reason: impl std::fmt::Display) {
+        self.count += 1;
+        if self.first.len() < Self::NAMED {
+            // A path may hold anything, and a person reads it on a terminal.
+            self.first.push(format!("{path}: {reason}").chars().flat_map(visible).take(1000).collect());
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+fn visible(character: char) -> impl Iterator<Item = char> {
+    let (plain, escaped) = match character.is_control() {
+        true => (None, Some(character.escape_default())),
+        false => (Some(character), None),
+    };
+    plain.into_iter().chain(escaped.into_iter().flatten())
+}

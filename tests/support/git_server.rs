@@ -271,9 +271,9 @@ pub(super) fn make_key(scratch: &Scratch, name: &str) {
 /// Accepts connections and gives each to an sshd of its own. So the port is ours from the first moment, and no
 /// other process can take it between choosing and listening.
 #[derive(Debug)]
-struct SshListener {
-    port: u16,
-    user: String,
+pub(super) struct SshListener {
+    pub(super) port: u16,
+    pub(super) user: String,
     connections: Arc<AtomicU32>,
     ending: Arc<AtomicBool>,
     listening: Option<std::thread::JoinHandle<()>>,
@@ -281,7 +281,7 @@ struct SshListener {
 }
 
 impl SshListener {
-    fn start(scratch: &Scratch, is_away: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(scratch: &Scratch, is_away: Arc<AtomicBool>) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
         let user = Command::new("id").arg("-un").run().succeeds();
@@ -315,6 +315,16 @@ impl SshListener {
             }
         });
         Self { port, user, connections, ending, listening: Some(listening), sessions }
+    }
+}
+
+impl SshListener {
+    /// Ends every connection that is open now.
+    pub(super) fn cut(&self) {
+        for session in self.sessions.lock().expect("nobody panics with it").iter_mut() {
+            session.kill().ok();
+            session.wait().ok();
+        }
     }
 }
 

@@ -1,0 +1,94 @@
+//! A real sshd that lets one key do nothing but SFTP, as a Storage Box does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::git_server::{SshListener, make_key};
+use super::scratch::Scratch;
+
+/// The server. Dropping it ends it and removes what it stores.
+#[derive(Debug)]
+pub struct SftpServer {
+    // Before the scratch: the listener must not start anything in a directory that is being cleared.
+    listener: SshListener,
+    scratch: Scratch,
+    is_away: Arc<AtomicBool>,
+}
+
+impl SftpServer {
+    #[track_caller]
+    pub fn start() -> Self {
+        let scratch = Scratch::new();
+        let home = scratch.directory("home");
+        make_key(&scratch, "host_key");
+        make_key(&scratch, "login_key");
+        let public = std::fs::read_to_string(scratch.join("login_key.pub")).expect("ssh-keygen wrote it");
+        scratch.write("authorized_keys", format!("command=\"internal-sftp -d {}\",restrict {public}", home.display()));
+        let locked = std::fs::read_to_string("/etc/shadow")
+            .is_ok_and(|shadow| shadow.lines().any(|line| line.starts_with("root:!")));
+        scratch.write(
+            "sshd_config",
+            format!(
+                "HostKey {}\nAuthorizedKeysFile {}\nUsePAM {}\nStrictModes no\nPidFile none\nUseDNS no\n\
+                 PermitRootLogin forced-commands-only\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+                 PrintMotd no\nSubsystem sftp internal-sftp\nLogLevel VERBOSE\n",
+                scratch.join("host_key").display(),
+                scratch.join("authorized_keys").display(),
+                if locked { "yes" } else { "no" },
+            ),
+        );
+        std::fs::create_dir_all("/run/sshd").ok();
+        let is_away = Arc::new(AtomicBool::new(false));
+        let listener = SshListener::start(&scratch, is_away.clone());
+        Self { listener, scratch, is_away }
+    }
+
+    /// Where the login lands.
+    pub fn home(&self) -> PathBuf {
+        self.scratch.join("home")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.port
+    }
+
+    pub fn user(&self) -> &str {
+        &self.listener.user
+    }
+
+    /// What an operator writes as the repository.
+    pub fn url(&self, path: &str) -> String {
+        format!("sftp://{}@127.0.0.1:{}/{path}", self.user(), self.port())
+    }
+
+    /// The private key that may log in.
+    pub fn login_key(&self) -> PathBuf {
+        self.scratch.join("login_key")
+    }
+
+    /// The server's key, as an operator pins it.
+    pub fn host_key(&self) -> String {
+        let line = std::fs::read_to_string(self.scratch.join("host_key.pub")).expect("ssh-keygen wrote it");
+        line.split(' ').take(2).collect::<Vec<_>>().join(" ").trim_end().to_owned()
+    }
+
+    /// Gives the server another host key, as a server in the middle would have.
+    pub fn change_host_key(&self) {
+        for name in ["host_key", "host_key.pub"] {
+            std::fs::remove_file(self.scratch.join(name)).expect("the server has a host key");
+        }
+        make_key(&self.scratch, "host_key");
+    }
+
+    /// Ends every connection that is open now. New ones are taken.
+    pub fn cut(&self) {
+        self.listener.cut();
+    }
+
+    /// Takes connections and drops them at once, until the end.
+    pub fn go_away(&self) {
+        self.is_away.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+}

@@ -62,6 +62,14 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::PushFailed
         | Code::PushRefused
         | Code::LockHeld
+        | Code::BackupMissing
+        | Code::BackupPassword
+        | Code::BackupRefused
+        | Code::BackupAway
+        | Code::BackupFull
+        | Code::BackupDamaged
+        | Code::BackupSource
+        | Code::BackupFailed
         | Code::NetworkInUse
         // So is the host itself.
         | Code::SettingsInvalid
@@ -95,6 +103,8 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::TreeRefused
         | Code::PromotionRefused
         | Code::UsageInvalid
+        | Code::BackupUnset
+        | Code::RestoreRefused
         | Code::CommitUnsigned
         | Code::CommitMalformed
         | Code::SignerUnknown

@@ -9,7 +9,7 @@ use crate::decide::render::Secrets;
 use crate::decide::{backup, compose, fleet};
 use crate::model::backup::{Backups, HostKey, Job, JobEnd, JobReport, Origin, Place, Repository, StackBackup};
 use crate::model::{Applied, HostSpec, Ledger, Secret};
-use crate::runs::prepare;
+use crate::runs::{accept, prepare};
 use crate::world::World;
 use crate::world::restic::order::{self, First, Line, Progress, Saved, Source, Task};
 use crate::world::restic::{self, Access, Restic};
@@ -39,8 +39,8 @@ pub fn known(world: &impl World) -> Result<Known, Fault> {
         return Err(unset("this host has not accepted any revision yet").hint("`moorline reconcile`"));
     };
     let revision = ledger.released().unwrap_or(&anchor.revision).clone();
-    let verified = prepare::verify(world, &ledger, &anchor.revision, Some(&anchor.first))?;
-    let tree = prepare::admit(world, &verified, &revision, &ledger)?;
+    let verified = accept::verify(world, &ledger, &anchor.revision, Some(&anchor.first))?;
+    let tree = accept::admit(world, &verified, &revision, &ledger)?;
     let spec: HostSpec = fleet::read(&tree, &world.settings().host)
         .map_err(|found| fleet::spec_invalid(found, tree.revision().short()))?;
     let (secrets, _) = prepare::open(world, &spec)?;

@@ -7,7 +7,8 @@ use super::progress::Progress;
 use super::{Host, block_on_work, show};
 use crate::decide::fault::Fault;
 use crate::model::backup::JobEnd;
-use crate::runs::backup::{self, Outcome};
+use crate::runs::backup::night;
+use crate::runs::backup::snapshot::Outcome;
 use crate::world::restic::order::First;
 
 /// The exit code when a snapshot was made and something is missing in it.
@@ -31,7 +32,7 @@ pub fn backup(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let first = if arguments.init { First::Make } else { First::Refuse };
     let mut progress = Progress::new("read");
     let mut hear = |stack: &str, at| progress.show(stack, at);
-    let work = backup::backup(&*world, arguments.stack.as_deref(), first, &mut hear);
+    let work = night::backup(&*world, arguments.stack.as_deref(), first, &mut hear);
     let outcomes = block_on_work(&world, work);
     progress.end();
     let outcomes = outcomes?;

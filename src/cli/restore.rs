@@ -8,7 +8,7 @@ use serde_json::json;
 use super::progress::Progress;
 use super::{Host, block_on_work, show};
 use crate::decide::fault::{Code, Fault};
-use crate::runs::restore::{self, Wanted};
+use crate::runs::backup::restore::{self, Wanted};
 use crate::world::restic::order::Restored;
 
 /// The exit code when something of the snapshot could not be restored.

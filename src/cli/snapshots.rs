@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Host, block_on_work, show};
 use crate::decide::fault::Fault;
-use crate::runs::restore::{self, Listing};
+use crate::runs::backup::restore::{self, Listing};
 
 #[derive(Debug, Args)]
 pub struct Arguments {

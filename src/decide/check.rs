@@ -12,9 +12,7 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::ring::seal::{self, SealFlaw};
 use crate::decide::sops::{self, Format};
 use crate::decide::trust::{self, DetachedFlaw, SignerFiles, SignersFlaw};
-use crate::decide::{
-    advice, backup, check_clear, check_secrets, compose, images, policy, start_first, traefik, yaml,
-};
+use crate::decide::{advice, backup, check_clear, check_secrets, compose, images, policy, start_first, traefik, yaml};
 use crate::model::HostSpec;
 use crate::model::policy::Allowances;
 use crate::model::ring::Ring;

@@ -3,7 +3,6 @@
 pub mod accept;
 pub mod agent;
 pub mod backup;
-pub mod backups;
 pub mod boot;
 pub mod courier;
 pub mod deploy;
@@ -20,7 +19,6 @@ pub mod promote;
 pub mod publish;
 pub mod put_off;
 pub mod reconcile;
-pub mod restore;
 pub mod ring;
 pub mod rollback;
 pub mod routes;

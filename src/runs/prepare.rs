@@ -16,10 +16,11 @@ use crate::model::host::HostSpec;
 use crate::model::report::Opened;
 use crate::model::{Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
 use crate::runs::accept::{Trust, accept, admit};
+use crate::runs::backup::account;
 use crate::runs::networks;
 use crate::runs::put_off::{PutOff, put_off};
 use crate::runs::ring::{self, Deployed};
-use crate::runs::{backups, publish, routes};
+use crate::runs::{publish, routes};
 use crate::world::{Plugin, World};
 
 /// Everything that is needed to carry a plan out.
@@ -117,7 +118,7 @@ pub async fn prepare(
     if trust == Trust::Advance {
         remember_push_urls(world, &spec, &secrets);
         // An account that cannot be kept is told to its monitor; it keeps nobody from a deploy.
-        if let Err(fault) = backups::expect(world, &spec) {
+        if let Err(fault) = account::expect(world, &spec) {
             draft.remarks.push(fault.sentence);
         }
     }
@@ -131,7 +132,7 @@ pub async fn prepare(
     routes::refuse_mistakes(world.settings(), &inputs, &desired, &key)?;
     draft.notes.extend(policy::admit(&desired, &spec, world.settings())?);
     draft.notes.extend(delivery::exposed_notes(&desired));
-    draft.notes.extend(backups::notes(&desired, &spec, world.settings()));
+    draft.notes.extend(account::notes(&desired, &spec, world.settings()));
     let left = downgrade::left(&desired, &ledger.applied, &ring, path.as_deref());
     if trust == Trust::Advance && desired.stacks.iter().any(|stack| !stack.secrets.is_empty()) {
         ledger.remap = world.remap().await?;

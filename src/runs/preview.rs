@@ -11,7 +11,8 @@ use crate::decide::traefik::publish;
 use crate::decide::{compose, delivery, fleet, policy, render};
 use crate::model::{Ledger, Observed, Revision, Tree};
 use crate::runs::accept::Trust;
-use crate::runs::{backups, images, prepare, routes};
+use crate::runs::backup::account;
+use crate::runs::{images, prepare, routes};
 use crate::world::World;
 
 /// What a run on this host would do now, or if its ring pointed at `at`.
@@ -54,7 +55,7 @@ pub async fn plan_directory(world: &impl World, tree: &Tree) -> Result<Draft, Fa
     draft.ring = Some(spec.ring.clone());
     draft.notes.extend(unused);
     draft.notes.extend(delivery::exposed_notes(&desired));
-    draft.notes.extend(backups::notes(&desired, &spec, world.settings()));
+    draft.notes.extend(account::notes(&desired, &spec, world.settings()));
     draft.notes.splice(0..0, spec.notes);
     Ok(draft)
 }

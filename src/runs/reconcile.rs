@@ -10,8 +10,9 @@ use crate::decide::{drift, page, push, seen};
 use crate::model::ledger::Settled;
 use crate::model::{Ledger, Report, Verdict};
 use crate::runs::accept::Trust;
+use crate::runs::backup::account;
 use crate::runs::prepare::{self, Prepared};
-use crate::runs::{backups, deploy, good, images};
+use crate::runs::{deploy, good, images};
 use crate::world::World;
 
 /// Makes this host what its ring says, or says why not. However it ends, a report is written and announced.
@@ -28,7 +29,7 @@ pub async fn reconcile(world: &impl World, occasion: &str) -> Report {
     }
     publish(world, &report);
     announce(world, &report);
-    backups::announce(world, &report.run);
+    account::announce(world, &report.run);
     world.say(Event::RunEnded { report: Box::new(report.clone()) });
     report
 }
@@ -201,7 +202,7 @@ fn is_disturbed(draft: &Draft) -> bool {
 /// Writes what the status page shows. A page that cannot be written grows old, and whoever reads it sees that.
 fn publish(world: &impl World, report: &Report) {
     let mut page = page::after_run(world.page(), report, world.settings().interval);
-    page.backups = backups::statuses(world);
+    page.backups = account::statuses(world);
     if let Err(fault) = world.publish(&page) {
         world.say(Event::ReportLost { run: report.run.clone(), fault: Box::new(fault) });
     }

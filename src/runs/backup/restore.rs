@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::decide::fault::Fault;
-use crate::runs::backup::known;
+use crate::runs::backup::known::known;
 use crate::world::World;
 use crate::world::restic::order::{Line, Progress, Restore, Restored, Snapshot, Task};
 use crate::world::restic::{self, Restic};

@@ -1,0 +1,8 @@
+//! Backups: what a host knows of them, its nights, and the way back.
+
+pub mod account;
+pub mod known;
+pub mod night;
+pub mod restore;
+pub mod snapshot;
+pub mod sources;

@@ -21,6 +21,9 @@ use serde_json::{Value as Json, json};
 use support::{Run as _, Scratch, SftpServer};
 use tree::{assert_same, fill};
 
+/// Plain restic: the oldest that people have, and a newer one.
+const BOTH: [&str; 2] = ["restic", "restic-newer"];
+
 const PASSWORD: &str = "canary-password-71c2";
 
 /// A backup repository, its data, and what is needed to work with both.
@@ -109,9 +112,13 @@ impl Vault {
         lines.into_iter().map(|line| line["snapshot"].clone()).collect()
     }
 
-    /// Plain restic, on the repository's files.
+    /// Plain restic, the oldest that people have, on the repository's files.
     fn restic(&self, arguments: &[&str]) -> Command {
-        let mut restic = self.scratch.command("restic");
+        self.restic_of("restic", arguments)
+    }
+
+    fn restic_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut restic = self.scratch.command(program);
         restic.env("RESTIC_PASSWORD", PASSWORD).env("HOME", self.scratch.path());
         restic.arg("--no-cache").arg("--repo").arg(&self.repository).args(arguments);
         restic
@@ -181,16 +188,18 @@ fn what_is_saved_comes_back(vault: &Vault) {
     vault.comes_back("latest");
     vault.comes_back(&first["id"].as_str().unwrap()[..8]);
 
-    vault.is_sound();
-    let shown = vault.restic(&["snapshots", "--json"]).run().succeeds();
-    assert_eq!(serde_json::from_str::<Json>(&shown).unwrap().as_array().unwrap().len(), 2);
-    let to = vault.scratch.join("by-restic");
-    vault.restic(&["restore", "latest", "--target"]).arg(&to).run().succeeds();
-    let (expected, found) = (tree::describe(&vault.data()), tree::describe(&to.join("volumes/data")));
-    for (path, text) in expected.iter().filter(|(path, _)| !path.starts_with("names of file 0")) {
-        // restic 0.14 knows nothing of holes that it did not make itself.
-        let alike = |text: &str| text.replace("holes true", "holes false");
-        assert_eq!(Some(alike(text)), found.get(path).map(|text| alike(text)), "{path:?}");
+    for program in BOTH {
+        vault.restic_of(program, &["check", "--read-data"]).run().succeeds();
+        let shown = vault.restic_of(program, &["snapshots", "--json"]).run().succeeds();
+        assert_eq!(serde_json::from_str::<Json>(&shown).unwrap().as_array().unwrap().len(), 2);
+        let to = vault.scratch.join(format!("by-{program}"));
+        vault.restic_of(program, &["restore", "latest", "--target"]).arg(&to).run().succeeds();
+        let (expected, found) = (tree::describe(&vault.data()), tree::describe(&to.join("volumes/data")));
+        for (path, text) in expected.iter().filter(|(path, _)| !path.starts_with("names of file 0")) {
+            // Without `--sparse`, restic makes no holes.
+            let alike = |text: &str| text.replace("holes true", "holes false");
+            assert_eq!(Some(alike(text)), found.get(path).map(|text| alike(text)), "{program}: {path:?}");
+        }
     }
     // Saved, restored, and never seen: neither beside the packs nor in what the jobs left.
     let hits = support::search_for_canary(&[vault.repository.clone(), vault.scratch.join("cache")], &[PASSWORD]);
@@ -210,19 +219,21 @@ fn what_is_saved_in_a_directory_comes_back_and_restic_reads_it() {
 
 #[test]
 fn what_restic_saved_is_restored() {
-    let vault = Vault::local();
-    fill(&vault.data());
-    vault.restic(&["init"]).run().succeeds();
-    vault.restic(&["backup", "--host", "alpha"]).arg(vault.data()).run().succeeds();
-    let id = vault.snapshots()[0]["id"].as_str().unwrap().to_owned();
-    let to = vault.scratch.join("restored");
-    let path = vault.data();
-    let said = vault.ask(&vault.restore_task(&id, path.to_str(), &to));
-    assert_eq!(said["restored"]["lost"]["count"], 0, "{said}");
-    assert_same(&vault.data(), &to);
-    // And both write into one repository.
-    vault.save();
-    vault.is_sound();
+    for program in BOTH {
+        let vault = Vault::local();
+        fill(&vault.data());
+        vault.restic_of(program, &["init"]).run().succeeds();
+        vault.restic_of(program, &["backup", "--host", "alpha"]).arg(vault.data()).run().succeeds();
+        let id = vault.snapshots()[0]["id"].as_str().unwrap().to_owned();
+        let to = vault.scratch.join("restored");
+        let path = vault.data();
+        let said = vault.ask(&vault.restore_task(&id, path.to_str(), &to));
+        assert_eq!(said["restored"]["lost"]["count"], 0, "{program}: {said}");
+        assert_same(&vault.data(), &to);
+        // And both write into one repository.
+        vault.save();
+        vault.restic_of(program, &["check", "--read-data"]).run().succeeds();
+    }
 }
 
 #[test]

@@ -50,3 +50,28 @@ fn every_key_of_agent_toml_is_explained() {
     }
     assert!(keys >= 15, "only {keys} keys were found: has settings.rs another form?");
 }
+
+#[test]
+fn every_fact_that_a_comment_names_is_in_the_table() {
+    let table = fs::read_to_string(root().join("docs/facts.md")).unwrap();
+    let mut named = 0;
+    let mut directories = vec![root().join("src"), root().join("tests")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                directories.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&entry).unwrap();
+                for rest in text.split("docs/facts.md, ").skip(1) {
+                    let label = rest.split(|character: char| !character.is_ascii_alphanumeric()).next().unwrap();
+                    if label.is_empty() {
+                        continue;
+                    }
+                    named += 1;
+                    assert!(table.contains(&format!("| {label} |")), "{}: {label} is no fact", entry.display());
+                }
+            }
+        }
+    }
+    assert!(named > 15, "only {named} were found: do comments name them in another way?");
+}

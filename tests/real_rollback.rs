@@ -93,7 +93,7 @@ fn a_failed_deploy_goes_back_to_what_worked_with_git_and_registry_gone() {
 fn what_a_deploy_left_half_done_before_it_failed_is_undone_too() {
     let mut lab = Lab::new();
     lab.deploy("first");
-    // A port that is taken: Compose has removed the old container when it learns of it (COMPOSE.md, T12 and e19).
+    // A port that is taken: Compose has removed the old container when it learns of it (docs/facts.md, C12).
     lab.engine.docker(&["run", "-d", "--name", "thief", "-p", "127.0.0.1:8099:80", "lab/web:1"]).succeeds();
     let with_port = WEB.replace("    secrets: [token]\n", "    secrets: [token]\n    ports: ['127.0.0.1:8099:80']\n");
     lab.fleet.write("stacks/web/compose.yaml", with_port);

@@ -1,7 +1,7 @@
 //! Decides who must leave a network before Compose can make it anew, and who comes back afterwards.
 //!
 //! Compose stops the project's own containers, removes the network and makes it again. With one endpoint left it fails in
-//! the middle, and so does every later try (COMPOSE.md, T10). So whoever is in the way is moved first, or nothing is begun.
+//! the middle, and so does every later try (docs/facts.md, C10). So whoever is in the way is moved first, or nothing is begun.
 
 use std::collections::{BTreeMap, BTreeSet};
 

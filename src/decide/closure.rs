@@ -6,7 +6,7 @@ use crate::decide::mistake::{Mistake, yaml_mistake};
 use crate::decide::yaml;
 use crate::model::tree::File;
 
-/// How many files Compose may have to read for one stack (TRUST.md, section 3.5).
+/// How many files Compose may have to read for one stack.
 const MOST_FILES: usize = 500;
 /// How many bytes they may have.
 const MOST_BYTES: usize = 5 * 1024 * 1024;

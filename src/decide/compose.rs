@@ -1,6 +1,6 @@
 //! Reads the model that Compose resolved: what changed, in which order, and what must be added to it.
 //!
-//! It never interprets a Compose file itself; that is Compose's business (COMPOSE.md, section 6).
+//! It never interprets a Compose file itself; that is Compose's business (docs/facts.md, C20).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -279,7 +279,7 @@ pub fn mounts_at(service: &Json, place: &str) -> bool {
 }
 
 /// Services by what must be handled together with them: dependants with `restart: true`, and those that live in the
-/// namespace of another service (COMPOSE.md, T16).
+/// namespace of another service (docs/facts.md, C16).
 pub fn followers(model: &Model) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut followers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, service) in &model.services {

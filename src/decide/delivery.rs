@@ -75,7 +75,7 @@ pub fn exposed_notes(desired: &Desired) -> Vec<String> {
 }
 
 /// Top-level secrets with `environment:` become files in memory: Compose itself would copy them into the container's
-/// writable layer, which is on disk (COMPOSE.md, T7).
+/// writable layer, which is on disk (docs/facts.md, C7).
 fn secrets(inputs: &Inputs, model: &Model, refused: &mut Vec<String>) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     for (name, definition) in &model.secrets {
@@ -90,8 +90,8 @@ fn secrets(inputs: &Inputs, model: &Model, refused: &mut Vec<String>) -> BTreeMa
 }
 
 /// Configs that stand in the repository as text, or come from a variable, become files in memory too. Compose would copy them
-/// into the container: it cannot when that is read-only, below a tmpfs they vanish without a word (COMPOSE.md, T6), and
-/// it never copies a new text into one that exists (T4).
+/// into the container: it cannot when that is read-only, below a tmpfs they vanish without a word (docs/facts.md, C6), and
+/// it never copies a new text into one that exists (C4).
 fn configs(inputs: &Inputs, model: &Model, key: &DigestKey, refused: &mut Vec<String>) -> BTreeMap<String, String> {
     let mut texts = BTreeMap::new();
     for (name, definition) in &model.configs {

@@ -87,7 +87,7 @@ pub fn lost<'a>(stack: &'a DesiredStack, observed: &Observed) -> impl Iterator<I
 /// Whether it ended as a one-shot does: with success, and with nobody who would start it again.
 ///
 /// A service with no restart policy, no health check and no port looks the same when a person stops it. To run a
-/// migration again would be worse than to leave that one stopped, as plain `docker compose` does (COMPOSE.md, T1, T2).
+/// migration again would be worse than to leave that one stopped, as plain `docker compose` does (docs/facts.md, C1, C2).
 /// When the host or its engine was restarted while it ran, the look before that tells the two apart (`decide/seen`).
 pub(super) fn has_finished(definition: &Json, container: &Container) -> bool {
     let policy = definition.pointer("/deploy/restart_policy/condition").or_else(|| definition.get("restart"));
@@ -105,7 +105,7 @@ pub fn is_awaited<'a>(mut services: impl Iterator<Item = &'a Json>, service: &st
 }
 
 /// What is put right with one question to the engine each, before Compose is asked: names and pauses. Compose would
-/// keep a wrong name for good, and fails as a whole on a paused container (COMPOSE.md, T3 and T11).
+/// keep a wrong name for good, and fails as a whole on a paused container (docs/facts.md, C3 and C11).
 ///
 /// The second value is what will be observed then.
 pub fn mend(stack: &DesiredStack, applied: Option<&Applied>, observed: &Observed) -> (Vec<Step>, Observed) {
@@ -180,7 +180,7 @@ fn half_renamed<'a>(container: &'a Container, stack: &DesiredStack) -> Option<&'
 }
 
 /// The services that mount one of these files: a file that was put back is another file, which they see only after a
-/// start (COMPOSE.md, T5).
+/// start (docs/facts.md, C5).
 pub fn users(stack: &DesiredStack, edited: &[Edited]) -> BTreeSet<String> {
     let mounts = |service: &Json| {
         let volumes = service.get("volumes").and_then(Json::as_array).into_iter().flatten();

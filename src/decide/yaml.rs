@@ -1,7 +1,7 @@
 //! Reads YAML that others wrote, within limits: the one place of moorline that does.
 //!
 //! The limits hold for the text and for what its aliases unfold to, so that no file can cost more than a moment and
-//! a few megabytes (TRUST.md, section 3.5). SOPS files are the exception: their decoder has to see comments, tags and
+//! a few megabytes (docs/facts.md, G2). SOPS files are the exception: their decoder has to see comments, tags and
 //! styles, and has limits of its own in `sops/limits.rs`.
 
 use std::fmt;

@@ -64,7 +64,7 @@ impl Settings {
         self.state.join("courier/repo.git")
     }
 
-    /// The directory of a stack, constant over all revisions (COMPOSE.md, rule 3).
+    /// The directory of a stack, constant over all revisions (docs/facts.md, C18).
     pub fn stack_directory(&self, stack: &str) -> PathBuf {
         self.state.join("stacks").join(stack)
     }

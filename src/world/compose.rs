@@ -1,5 +1,5 @@
 //! Runs the Compose plugin: the hand of moorline. The binary is called directly, which is half the work of going
-//! through `docker` (COMPOSE.md, section 2).
+//! through `docker` (docs/facts.md, C19).
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ const PLACES: &[&str] = &[
     "/usr/lib/docker/cli-plugins",
     "/usr/libexec/docker/cli-plugins",
 ];
-/// Older ones recreate the dependants of a changed service (COMPOSE.md, rule 1 of the driver).
+/// Older ones recreate the dependants of a changed service (docs/facts.md, C17).
 const OLDEST: (u32, u32) = (2, 32);
 /// For questions that touch no container.
 const QUESTION: Duration = Duration::from_secs(60);

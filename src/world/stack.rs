@@ -257,7 +257,7 @@ pub(super) fn read_beneath(directory: &OwnedFd, name: &str) -> io::Result<Vec<u8
 pub(super) fn write_beneath(root: &OwnedFd, path: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let directory = parent_beneath(root, path, true)?;
     let name = name_of(path);
-    // A file that is right already keeps its inode: single-file bind mounts hold on to it (COMPOSE.md, T5).
+    // A file that is right already keeps its inode: single-file bind mounts hold on to it (docs/facts.md, C5).
     let same_mode =
         rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_mode & 0o7777 == mode);
     if same_mode && read_beneath(&directory, name).is_ok_and(|now| now == bytes) {

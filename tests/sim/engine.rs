@@ -1,4 +1,4 @@
-//! A Docker Engine in memory, and what `docker compose up` does to it, by the rules of COMPOSE.md.
+//! A Docker Engine in memory, and what `docker compose up` does to it, as docs/facts.md has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

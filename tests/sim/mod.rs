@@ -1,6 +1,6 @@
 //! `Sim`: a whole host in memory, the second implementation of `World`, which can be cut at any effect.
 //!
-//! Nothing of it is a decision of moorline: git objects, the engine and Compose behave as COMPOSE.md and DESIGN say
+//! Nothing of it is a decision of moorline: git objects, the engine and Compose behave as docs/facts.md says
 //! the real ones do. What the real ones do is proven elsewhere, against the real ones.
 #![allow(dead_code, unused_imports, reason = "every test binary uses its own part")]
 

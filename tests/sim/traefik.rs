@@ -1,4 +1,4 @@
-//! A Traefik in memory, with the habits of TESTBED.md, section 2, as far as runs depend on them: one file that it cannot
+//! A Traefik in memory, with the habits of docs/facts.md, F1 and F2, as far as runs depend on them: one file that it cannot
 //! read freezes all, a cold start with one leaves nothing, and its API says nothing of either.
 
 use std::collections::{BTreeMap, BTreeSet};

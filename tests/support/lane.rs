@@ -1,5 +1,5 @@
 //! Hosts with one stack each that share an engine: many deploys can be broken in the middle at the same time, since most
-//! of a deploy is waiting. What must hold afterwards (TRUST.md, 3.2) is asked here.
+//! of a deploy is waiting. What must hold afterwards is asked here.
 
 use std::collections::BTreeMap;
 use std::fs;

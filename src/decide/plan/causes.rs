@@ -58,7 +58,7 @@ pub(super) fn service_causes(
             causes.extend(changed);
             let has_finished = |container: &&Container| drift::has_finished(definition, container);
             let is_done = !containers.is_empty() && containers.iter().all(has_finished);
-            // Compose would run a one-shot again, whether its hash is another one or not (COMPOSE.md, T1).
+            // Compose would run a one-shot again, whether its hash is another one or not (docs/facts.md, C1).
             if applied.plugin != circumstances.plugin && !is_done {
                 causes.push(plugin_changed(applied, circumstances));
             }
@@ -93,7 +93,7 @@ fn changes(service: &str, definition: &Json, stack: &DesiredStack, applied: &App
 }
 
 /// Volumes whose definition changed under the same name. Compose compares them at every `up`, asks whether it may delete the
-/// data, gets no answer and keeps the volume (COMPOSE.md, T9).
+/// data, gets no answer and keeps the volume (docs/facts.md, C9).
 pub(super) fn diverged_volumes(stack: &DesiredStack, applied: Option<&Applied>) -> Vec<Cause> {
     let before = applied.into_iter().flat_map(|applied| &applied.model.volumes);
     let is_diverged = |(key, was): &(&String, &Json)| {

@@ -1,7 +1,7 @@
 //! Reads the repository's dynamic files: fills in variables, checks every key and type, and renders what Traefik reads.
 //!
 //! Traefik itself accepts unknown top-level keys and wrong types without a word, and one file that it cannot parse
-//! freezes all others (TESTBED.md, section 2). So a file that is rendered here has been understood completely.
+//! freezes all others (docs/facts.md, F1 and F2). So a file that is rendered here has been understood completely.
 
 use std::collections::BTreeMap;
 

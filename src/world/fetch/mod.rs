@@ -30,7 +30,7 @@ const PACKS: usize = 50;
 /// So many bytes of packs are made into one: twice the largest pack that we take.
 const PACKED: u64 = 512 * 1024 * 1024;
 
-/// So many objects one fetch may bring: a fleet repository of ten years has fewer (TRUST.md, section 3.5).
+/// So many objects one fetch may bring: a fleet repository of ten years has fewer (docs/facts.md, G1).
 const OBJECTS: u32 = 200_000;
 
 /// Where a fetch arrives. The branch moves only when what came keeps the limits.

@@ -156,6 +156,15 @@ fn waiting() -> Waiting {
     Waiting { revision: revision('1'), what, until: at(7200) }
 }
 
+fn before() -> moorline::model::backup::Before {
+    moorline::model::backup::Before {
+        state: "aaaa".into(),
+        deploy: "bbbb".into(),
+        at: at(3),
+        snapshots: vec![moorline::model::backup::Taken { repository: "main".into(), snapshot: "1980cc6b".into() }],
+    }
+}
+
 fn report() -> Report {
     let verdicts = [
         Verdict::Done,
@@ -198,6 +207,7 @@ fn report() -> Report {
             serving_after_ms: Some(2100),
             undisturbed: vec!["app".into()],
         }],
+        snapshots: BTreeMap::from([("web".to_owned(), before())]),
         services: vec![ServiceStatus {
             stack: "web".into(),
             service: "app".into(),
@@ -311,6 +321,7 @@ fn ledger() -> Ledger {
         )]),
         pulling: BTreeSet::from(["app:2".to_owned()]),
         failures: BTreeMap::from([("web".to_owned(), failure.clone())]),
+        before: BTreeMap::from([("web".to_owned(), before())]),
         repairs: BTreeMap::from([("web".to_owned(), failure)]),
         routes: Some(Published {
             marker: "moorline-gen-0123456789abcdef".into(),
@@ -424,6 +435,13 @@ fn events() -> Vec<Event> {
         ended(Verdict::Failed { fault: text("step-failed"), because: vec![text("manifest unknown")] }),
         ended(Verdict::Skipped { because: text("pull of web failed") }),
         Event::PullProgressed { image: text("app:2"), done: 5 << 20, total: 20 << 20 },
+        Event::SnapshotProgressed { run: run(), stack: text("web"), done: 5 << 20 },
+        Event::SnapshotWaited {
+            run: run(),
+            stack: text("web"),
+            until: at(300).to_string(),
+            because: text("pid 12 runs `backup` since 2026-01-01T00:00:00Z"),
+        },
         Event::ImageRemoved { run: run(), image: text("app:1") },
         Event::RunEnded { report: Box::new(report()) },
         Event::ReportLost { run: run(), fault: fault() },
@@ -478,6 +496,8 @@ fn is_listed(event: &Event) -> bool {
         | Event::PlanMade { .. }
         | Event::StepEnded { .. }
         | Event::PullProgressed { .. }
+        | Event::SnapshotProgressed { .. }
+        | Event::SnapshotWaited { .. }
         | Event::ImageRemoved { .. }
         | Event::RunEnded { .. }
         | Event::ReportLost { .. }

@@ -10,7 +10,9 @@ mod support;
 
 use serde_json::Value as Json;
 use support::lab::WEB;
-use support::{Image, Lab, Status};
+use support::{Image, Lab, Run as _, Status};
+
+const PASSWORD: &str = "canary-backup-password-9d";
 
 /// A program that shows its secret and then gives up.
 fn talks_and_dies() -> Image {
@@ -134,26 +136,63 @@ fn a_version_whose_image_is_gone_cannot_come_back_and_the_command_is_named() {
     assert_eq!(lab.containers("web"), after, "everything is kept");
 }
 
-#[test]
-fn no_snapshot_no_deploy() {
-    let mut lab = Lab::new();
+/// A stack with data that wants a snapshot first, on a host with a backup repository at this place.
+fn wants_snapshots(lab: &mut Lab, repository: &std::path::Path) -> String {
     let stack = WEB
         .replace("deploy: {", "deploy: { snapshot_before: true,")
         .replace("  db:\n", "  db:\n    volumes: ['data:/data']\n")
         + "volumes: { data: {} }\n";
+    lab.secrets(&format!("  BACKUP_PASSWORD: {PASSWORD}\nweb:\n  TOKEN: canary-token-1\n"));
+    let host = std::fs::read_to_string(lab.fleet.path().join("hosts/alpha/host.yaml")).unwrap();
+    let backup = format!("backup: {{ repository: {}, at: \"03:00\" }}\n", repository.display());
+    lab.fleet.write("hosts/alpha/host.yaml", host + &backup);
     lab.fleet.write("stacks/web/compose.yaml", &stack);
+    stack
+}
+
+#[test]
+fn no_snapshot_no_deploy_and_the_way_back_names_the_snapshot() {
+    let mut lab = Lab::new();
+    let vault = lab.engine.scratch().join("vault");
+    let stack = wants_snapshots(&mut lab, &vault);
     lab.deploy("first");
+    let data = lab.engine.data_root.join("volumes/web_data/_data");
+    std::fs::write(data.join("precious"), "as it was").unwrap();
     let before = lab.containers("web");
-    lab.fleet.write(
-        "stacks/web/compose.yaml",
-        stack.replace("image: lab/db:1", "image: lab/db:1\n    environment: { A: b }"),
-    );
+    // A version that changes the data and gives up.
+    lab.engine.image("lab/db:migrates", &Image::command(&["sh", "-c", "echo migrated > /data/precious; exit 3"]));
+    lab.fleet.write("stacks/web/compose.yaml", stack.replace("lab/db:1", "lab/db:migrates"));
     lab.publish("second");
     lab.host.moorline(&["courier", "--once"]).succeeds();
     let ran = lab.host.moorline(&["reconcile"]);
-    assert!(
-        ran.stderr.contains("error[snapshot-missing]") && ran.stderr.contains("this version makes no backups"),
-        "{ran}"
-    );
-    assert_eq!(lab.containers("web"), before);
+    assert!(ran.stderr.contains("error[snapshot-missing]"), "{ran}");
+    assert!(ran.stderr.contains("there is no backup repository") && ran.stderr.contains("backup --init"), "{ran}");
+    assert_eq!(lab.containers("web"), before, "no snapshot, no deploy");
+    assert_eq!(std::fs::read_to_string(data.join("precious")).unwrap(), "as it was");
+
+    lab.host.moorline(&["backup", "--init"]).succeeds();
+    let ran = lab.host.moorline(&["reconcile"]);
+    assert!(ran.stderr.contains("error[rolled-back]"), "{ran}");
+    let report = last_run(&lab);
+    let taken = &report["snapshots"]["web"]["snapshots"][0];
+    let id = taken["snapshot"].as_str().unwrap();
+    assert!(ran.stderr.contains(&format!("data as it was before: `moorline restore web {} ", &id[..8])), "{ran}");
+    let ledger = std::fs::read_to_string(lab.host.state().join("ledger.json")).unwrap();
+    let ledger = serde_json::from_str::<Json>(&ledger).unwrap()["ledger"].take();
+    assert_eq!(ledger["before"]["web"], report["snapshots"]["web"]);
+    let running = ledger["applied"]["web"]["digest"].as_str().unwrap();
+
+    let mut restic = lab.engine.scratch().command("restic");
+    restic.env("RESTIC_PASSWORD", PASSWORD).env("HOME", "/nonexistent").arg("--no-cache").arg("--repo").arg(&vault);
+    let listed: Json = serde_json::from_str(&restic.args(["snapshots", "--json"]).run().succeeds()).unwrap();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 2, "one by hand, one before the deploy: {listed:?}");
+    let tags = listed[1]["tags"].to_string();
+    assert!(tags.contains("pre-deploy") && tags.contains(&format!("state-{}", &running[..16])), "{tags}");
+    assert_eq!(listed[1]["id"], id);
+
+    assert_eq!(std::fs::read_to_string(data.join("precious")).unwrap(), "migrated\n", "data is never rolled back");
+    let to = lab.engine.scratch().join("back");
+    lab.host.moorline(&["restore", "web", &id[..8], "--to", to.to_str().unwrap()]).succeeds();
+    assert_eq!(std::fs::read_to_string(to.join("volumes/data/precious")).unwrap(), "as it was");
 }

@@ -33,6 +33,10 @@ pub enum Event {
     StepEnded { run: String, step: Step, verdict: Verdict, elapsed_ms: u64 },
     /// An image is being pulled, and it takes a while.
     PullProgressed { image: String, done: u64, total: u64 },
+    /// A snapshot that must be there before a deploy is being made, and it takes a while.
+    SnapshotProgressed { run: String, stack: String, done: u64 },
+    /// It is not begun yet, since another backup is running.
+    SnapshotWaited { run: String, stack: String, until: String, because: String },
     /// An image that nobody needs any more was removed.
     ImageRemoved { run: String, image: String },
     /// A run found that the one before it was killed in the middle of a step.
@@ -99,6 +103,8 @@ impl Event {
             Event::StepEnded { verdict: Verdict::Failed { .. }, .. } => "step-failed",
             Event::StepEnded { verdict: Verdict::Skipped { .. }, .. } => "step-skipped",
             Event::PullProgressed { .. } => "pull-progressed",
+            Event::SnapshotProgressed { .. } => "snapshot-progressed",
+            Event::SnapshotWaited { .. } => "snapshot-waited",
             Event::ImageRemoved { .. } => "image-removed",
             Event::RunResumed { .. } => "run-resumed",
             Event::StackRolledBack { .. } => "stack-rolled-back",
@@ -175,6 +181,12 @@ impl Event {
             Event::PullProgressed { image, done, total } => {
                 format!("pull progressed: {image}, {} of {} MiB", done >> 20, total >> 20)
             }
+            Event::SnapshotProgressed { stack, done, .. } => {
+                format!("snapshot progressed: {stack}, {} MiB read", done >> 20)
+            }
+            Event::SnapshotWaited { stack, until, because, .. } => {
+                format!("snapshot waited: the deploy of {stack} waits until {until} for another backup: {because}")
+            }
             Event::ImageRemoved { image, .. } => format!("image removed: {image}, which nothing has needed for a week"),
             Event::RunResumed { step, .. } => format!("run resumed after a kill in the middle of: {step}"),
             Event::StackRolledBack { fault, elapsed_ms, .. } => {
@@ -246,6 +258,16 @@ impl Event {
                 fields.push(("image", image.clone()));
                 fields.push(("bytes_done", done.to_string()));
                 fields.push(("bytes_total", total.to_string()));
+            }
+            Event::SnapshotProgressed { run, stack, done } => {
+                fields.push(("run", run.clone()));
+                fields.push(("stack", stack.clone()));
+                fields.push(("bytes_done", done.to_string()));
+            }
+            Event::SnapshotWaited { run, stack, until, .. } => {
+                fields.push(("run", run.clone()));
+                fields.push(("stack", stack.clone()));
+                fields.push(("until", until.clone()));
             }
             Event::ImageRemoved { run, image } => {
                 fields.push(("run", run.clone()));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::decide::fault::{Code, Fault, Mover};
 use crate::decide::standstill;
+use crate::model::backup::Before;
 use crate::model::report::{self, Report, RunEnd, ServiceStatus};
 use crate::model::ring::Waiting;
 use crate::model::{Action, Container, Health, Observed, Outcome, Plan, Revision, State, Step, Verdict, Warrant};
@@ -63,7 +64,7 @@ pub struct Draft {
     /// Stacks of which this run began an attempt that counts.
     pub begun: BTreeSet<String>,
     /// Snapshots that were taken before a stack was touched, by stack.
-    pub snapshots: BTreeMap<String, String>,
+    pub snapshots: BTreeMap<String, Before>,
     /// Stacks that are not brought to what is desired in this run, since it failed before.
     pub put_off: Vec<Fault>,
     /// Stacks that a person holds, and the words for it.
@@ -129,7 +130,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::Halted => RunEnd::Halted,
             Code::Stopped => RunEnd::Stopped,
             Code::RolledBack => RunEnd::RolledBack,
-            Code::DeployRefused | Code::DeployWaiting => RunEnd::Degraded,
+            Code::DeployRefused | Code::DeployWaiting | Code::LockHeld => RunEnd::Degraded,
             Code::RollbackFailed | Code::SnapshotMissing => RunEnd::Degraded,
             Code::StepFailed
             | Code::GateFailed
@@ -175,6 +176,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
         outcomes: draft.outcomes,
         evidence: draft.evidence,
         rollbacks: draft.rollbacks,
+        snapshots: draft.snapshots,
         services,
         notes,
         fault: fault.as_ref().map(Fault::record),

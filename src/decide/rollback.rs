@@ -7,7 +7,8 @@ use crate::decide::compose::{self, Extension, Rollback};
 use crate::decide::fault::{Code, Fault};
 use crate::decide::plan::{self, Circumstances};
 use crate::decide::retry::Kind;
-use crate::model::{Action, Cause, Desired, DesiredStack, Left, Observed, Plan, Revision, Settings, Step};
+use crate::model::backup::{Before, Repository};
+use crate::model::{Action, Cause, Desired, DesiredStack, Ledger, Left, Observed, Plan, Revision, Settings, Step};
 
 /// Which way a stack goes after a step of it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +113,13 @@ pub fn missing<'a>(good: &DesiredStack, missing: &'a BTreeSet<String>) -> Vec<&'
 }
 
 /// What is said when the last good version serves again.
-pub fn rolled_back(stack: &str, to: &Revision, failed: &Fault, undisturbed: &[String]) -> Fault {
+pub fn rolled_back(
+    stack: &str,
+    to: &Revision,
+    failed: &Fault,
+    undisturbed: &[String],
+    before: Option<&Before>,
+) -> Fault {
     let why = failed.because.first().map(|why| format!(": {why}")).unwrap_or_default();
     let sentence = format!("{stack} rolled back to {}: {}{why}", to.short(), failed.sentence);
     let mut fault = Fault::new(Code::RolledBack, sentence)
@@ -122,8 +129,30 @@ pub fn rolled_back(stack: &str, to: &Revision, failed: &Fault, undisturbed: &[St
         let services = undisturbed.join(" ");
         fault = fault.at(format!("{services} served all the time: the new containers stood beside the old ones"));
     }
+    fault.places.extend(before.map(|before| data_before(stack, before)));
     fault.because.extend(failed.because.iter().skip(1).cloned());
     fault
+}
+
+/// Where the data is as it was before a deploy.
+fn data_before(stack: &str, before: &Before) -> String {
+    format!("data as it was before: `{}`", restore(stack, before))
+}
+
+/// The command that brings it back.
+fn restore(stack: &str, before: &Before) -> String {
+    let taken = before.snapshots.first();
+    let snapshot = taken.map_or("latest", |taken| taken.snapshot.get(..8).unwrap_or(&taken.snapshot));
+    let among = taken.filter(|taken| taken.repository != Repository::ONLY);
+    let among = among.map(|taken| format!(" --repository {}", taken.repository)).unwrap_or_default();
+    format!("moorline restore {stack} {snapshot}{among} --to DIR")
+}
+
+/// The snapshots that tell how the data of a stack was before this deploy of it.
+pub fn before<'a>(ledger: &'a Ledger, desired: &DesiredStack) -> Option<&'a Before> {
+    let applied = ledger.applied.get(&desired.name)?;
+    let is_of = |before: &&Before| before.state == applied.digest && before.deploy == desired.digest;
+    ledger.before.get(&desired.name).filter(is_of)
 }
 
 /// What is said when the way back could not be finished in this run, for a reason that goes away by itself.
@@ -136,7 +165,14 @@ pub fn rolled_back_later(stack: &str, to: &Revision, failed: &Fault, hindrance: 
 }
 
 /// What is said when the last good version does not come back either.
-pub fn failed(settings: &Settings, stack: &str, to: &Revision, first: &Fault, second: &Fault) -> Fault {
+pub fn failed(
+    settings: &Settings,
+    stack: &str,
+    to: &Revision,
+    first: &Fault,
+    second: &Fault,
+    before: Option<&Before>,
+) -> Fault {
     let directory = settings.stack_directory(stack);
     let sentence = format!("{stack} could not be rolled back to {}: {}", to.short(), second.sentence);
     let mut fault = Fault::new(Code::RollbackFailed, sentence)
@@ -147,19 +183,20 @@ pub fn failed(settings: &Settings, stack: &str, to: &Revision, first: &Fault, se
             directory.display()
         ));
     fault.because.clone_from(&second.because);
+    fault.places.extend(before.map(|before| data_before(stack, before)));
     fault.because(format!("it was rolled back because {}", first.sentence))
 }
 
 /// What is said when a stack is left as the failed deploy made it.
-pub fn left_as_is(stack: &DesiredStack, good: LastGood, snapshot: Option<&str>, failed: Fault) -> Fault {
+pub fn left_as_is(stack: &DesiredStack, good: LastGood, before: Option<&Before>, failed: Fault) -> Fault {
     let name = &stack.name;
     if good == LastGood::None {
         return failed
             .at(format!("{name} never worked on this host, so there is nothing to go back to; it is left for a look"))
             .hint(format!("docker compose -p {name} logs"));
     }
-    let restore = match snapshot {
-        Some(snapshot) => format!("`moorline restore {name} {snapshot} --to DIR`"),
+    let restore = match before {
+        Some(before) => format!("`{}`", restore(name, before)),
         None => format!("restore the data of {name} from your own backup"),
     };
     failed.at(format!("{name} says `rollback: forward-only`: its data and the new version are left as they are")).hint(

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::model::backup::Before;
 use crate::model::observed::Container;
 use crate::model::report::Opened;
 use crate::model::ring::{Pending, Seal};
@@ -62,6 +63,9 @@ pub struct Ledger {
     /// Deploys that failed, by stack.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, Failure>,
+    /// Snapshots that were made before the last deploy that wanted some, by stack.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: BTreeMap<String, Before>,
     /// Last good versions that are kept instead of what failed and could not be put right, by stack.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub repairs: BTreeMap<String, Failure>,

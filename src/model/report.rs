@@ -1,10 +1,12 @@
 //! What one run did: versioned, safe to publish.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::backup::Before;
 use crate::model::observed::{Health, State};
 use crate::model::ring::Waiting;
 use crate::model::{Outcome, Plan, Revision, Warrant};
@@ -64,6 +66,9 @@ pub struct Report {
     /// Stacks that went back to their last good version, or should have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rollbacks: Vec<Rollback>,
+    /// Snapshots that were made before a stack was touched, by stack.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<String, Before>,
     /// What the engine said afterwards.
     pub services: Vec<ServiceStatus>,
     /// Facts a person should know that are not faults.

@@ -10,6 +10,7 @@ use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::{needs, retry};
 use crate::model::host::Logins;
 use crate::model::{Action, DesiredStack, Intent, Ledger, Outcome, Phase, Step, Verdict};
+use crate::runs::backup::before_deploy::before_deploy;
 use crate::runs::gate::gate;
 use crate::runs::prepare::Prepared;
 use crate::runs::{good, handover, images, publish, ring, rollback};
@@ -121,9 +122,7 @@ pub async fn take(
             Ok(()) if step.stack == TRAEFIK => publish::forget(world, ledger),
             ended => ended,
         },
-        (Action::Snapshot, Some(_)) => world.snapshot_before(&step.stack).await.map(|snapshot| {
-            draft.snapshots.insert(step.stack.clone(), snapshot);
-        }),
+        (Action::Snapshot, Some(desired)) => before_deploy(world, desired, prepared, ledger, draft).await,
         _ => world.act(step, desired, logins).await,
     };
     // One that stays says that a step may have been in flight which was not: the next run looks, and finds it ended.

@@ -36,6 +36,7 @@ pub async fn note_applied(
             ledger.begun.remove(stack);
             ledger.failures.remove(stack);
             ledger.repairs.remove(stack);
+            ledger.before.remove(stack);
         }
         Some(desired) => {
             let Some(revision) = prepared.revision_of(stack) else { return Ok(()) };

@@ -15,6 +15,7 @@ use crate::decide::schedule::Share;
 use crate::decide::start_first::Names;
 use crate::decide::traefik::due::Due;
 use crate::decide::{compose, redact};
+use crate::model::backup::Before;
 use crate::model::report::{Evidence, Rollback};
 use crate::model::{Action, DesiredStack, Failure, Ledger, Left, Observed, Step};
 use crate::runs::deploy::{elapsed_ms, note_outcome, take};
@@ -69,10 +70,13 @@ pub async fn after_failure(
     let way = rollback::way(&step.action, kind, desired, last_good);
     remember(world, desired, &failed, kind, way.left(), kept, ledger, draft);
     match (way, good) {
-        (Way::Back, Some(good)) => back(world, &failed, verdict_at, &good, prepared, ledger, draft).await,
+        (Way::Back, Some(good)) => {
+            let before = rollback::before(ledger, desired).cloned();
+            back(world, &failed, verdict_at, &good, before, prepared, ledger, draft).await;
+        }
         (Way::Leave, _) => {
-            let snapshot = draft.snapshots.get(&step.stack).map(String::as_str);
-            let named = rollback::left_as_is(desired, known(last_good, lost.as_ref()), snapshot, failed);
+            let before = rollback::before(ledger, desired);
+            let named = rollback::left_as_is(desired, known(last_good, lost.as_ref()), before, failed);
             let named = lost.iter().fold(named, |named, lost| named.because(format!("last good: {}", lost.sentence)));
             draft.faults.push(named);
         }
@@ -156,12 +160,14 @@ fn remember(
     save(world, ledger, draft);
 }
 
-/// The way back.
+/// The way back. `before` is what there is of the data as it was.
+#[allow(clippy::too_many_arguments, reason = "what failed, when, and what it goes back to")]
 async fn back(
     world: &impl World,
     failed: &Fault,
     verdict_at: Timestamp,
     good: &LastGood,
+    before: Option<Before>,
     prepared: &Prepared,
     ledger: &mut Ledger,
     draft: &mut Draft,
@@ -184,7 +190,7 @@ async fn back(
             }
             set_left(ledger, &stack, Left::RolledBack);
             ledger.repairs.remove(&stack);
-            let fault = rollback::rolled_back(&stack, &to, failed, &undisturbed);
+            let fault = rollback::rolled_back(&stack, &to, failed, &undisturbed, before.as_ref());
             let (run, named) = (draft.run.clone(), Box::new(fault.clone()));
             world.say(Event::StackRolledBack { run, stack, fault: named, elapsed_ms: took });
             draft.faults.push(fault);
@@ -199,7 +205,7 @@ async fn back(
             if let Some(failure) = ledger.failures.get_mut(&stack) {
                 failure.next = None;
             }
-            let fault = rollback::failed(world.settings(), &stack, &to, failed, &second);
+            let fault = rollback::failed(world.settings(), &stack, &to, failed, &second, before.as_ref());
             let (run, named) = (draft.run.clone(), Box::new(fault.clone()));
             world.say(Event::RollbackFailed { run, stack, fault: named });
             draft.faults.push(fault);

@@ -155,7 +155,7 @@ impl Occasion {
 ///
 /// Methods do one thing to one neighbour and decide nothing. Each error is a [`Fault`] that says what was not done.
 #[allow(async_fn_in_trait, reason = "runs are generic over the world and never need a boxed or Send future")]
-pub trait World: logbook::Logs {
+pub trait World: logbook::Logs + restic::Restic {
     /// What this host was told before it saw the repository.
     fn settings(&self) -> &Settings;
     /// The time.
@@ -248,8 +248,6 @@ pub trait World: logbook::Logs {
     async fn model(&self, inputs: &Inputs, key: &DigestKey) -> Result<Model, Fault>;
     /// Carries out one step. `desired` is the stack it belongs to; absent only for `down`.
     async fn act(&self, step: &Step, desired: Option<&DesiredStack>, logins: &Logins) -> Result<(), Fault>;
-    /// Takes a snapshot of the data of a stack, and returns its id.
-    async fn snapshot_before(&self, stack: &str) -> Result<String, Fault>;
     /// What the containers of these services logged last, as they wrote it.
     async fn last_words(&self, stack: &str, services: &[String], lines: usize) -> Result<Vec<LastWords>, Fault>;
     /// One look at the containers of these services.

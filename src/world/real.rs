@@ -300,13 +300,6 @@ impl World for Real {
         act::act(&self.settings, &self.engine, step, desired).await
     }
 
-    async fn snapshot_before(&self, stack: &str) -> Result<String, Fault> {
-        Err(Fault::new(Code::SnapshotMissing, format!("no snapshot of {stack} can be taken"))
-            .because("this version makes no backups")
-            .at("no snapshot, no deploy: nothing of the stack was touched")
-            .hint(format!("take `snapshot_before` out of stacks/{stack}/compose.yaml, after a backup of your own")))
-    }
-
     async fn last_words(&self, stack: &str, services: &[String], lines: usize) -> Result<Vec<LastWords>, Fault> {
         self.engine.last_words(stack, services, lines).await
     }

@@ -31,6 +31,7 @@ use moorline::world::{Fetched, LastWords, Occasion, Plugin, Removal, World};
 use super::compose::Project;
 use super::engine::Engine;
 use super::repository::{Repository, Signer, allowed_signers};
+use super::restic::Vault;
 use super::sealed::ALPHA_KEY;
 use super::traefik::Traefik;
 
@@ -82,8 +83,8 @@ pub struct Host {
     pub drift: Vec<String>,
     /// What was last written into each stack's directory.
     pub written: BTreeMap<String, BTreeMap<String, File>>,
-    /// Stacks of which the backup can take snapshots.
-    pub snapshots: BTreeSet<String>,
+    /// Backup repositories.
+    pub vault: Vault,
     /// The fault of a pull that the registry refuses.
     pub pull_fails_as: Code,
     /// The files in the directory that Traefik watches, in memory.
@@ -149,7 +150,7 @@ impl Sim {
             good: BTreeMap::new(),
             drift: Vec::new(),
             written: BTreeMap::new(),
-            snapshots: BTreeSet::new(),
+            vault: Vault::default(),
             pull_fails_as: Code::StepFailed,
             routes: BTreeMap::new(),
             traefik: Traefik::default(),
@@ -369,7 +370,7 @@ impl Sim {
     }
 
     /// The process dies here if it is its time; else one thing more has happened when this returns.
-    fn effect(&self, what: impl Into<String>) {
+    pub(super) fn effect(&self, what: impl Into<String>) {
         if self.cut.get() == Some(self.effects.get()) {
             resume_unwind(Box::new(Death) as Box<dyn Any + Send>);
         }
@@ -901,16 +902,6 @@ impl World for Sim {
             (Action::Gate { .. } | Action::Snapshot | Action::Publish { .. } | Action::Route { .. }, _) | (_, None) => {
                 panic!("`{}` cannot be carried out alone", step.action.verb())
             }
-        }
-    }
-
-    async fn snapshot_before(&self, stack: &str) -> Result<String, Fault> {
-        self.effect(format!("snapshot {stack}"));
-        match self.host().snapshots.contains(stack) {
-            true => Ok("5a4b3c2d".into()),
-            false => Err(Fault::new(Code::SnapshotMissing, format!("no snapshot of {stack} can be taken"))
-                .at("no snapshot, no deploy: nothing of the stack was touched")
-                .hint("moorline backup")),
         }
     }
 

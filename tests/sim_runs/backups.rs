@@ -13,7 +13,7 @@ use crate::sim::{Sim, seal};
 const PASSWORD: &str = "canary-backup-password";
 
 /// The small fleet, with backups of two stacks in one repository and a monitor for them.
-fn with_backups() -> Sim {
+pub fn with_backups() -> Sim {
     let sim = fleet();
     let url = |name: &str| format!("https://kuma.example.org/api/push/{name}");
     let (runs, backups) = (url("runs"), url("backups"));

@@ -1,5 +1,6 @@
 //! Deploys that fail: the way back, what is remembered of them, and when they are tried again.
 
+use crate::backups::with_backups;
 use crate::fleet::{CANARIES, HOST, SECRETS, SHOP, WEB, fleet, secrets, settled};
 use crate::sim::{Behaviour, Sim, Transcript};
 use crate::world_after::{assert_same, left};
@@ -252,21 +253,22 @@ fn what_compose_refuses_at_up_is_rolled_back_too() {
 
 #[test]
 fn forward_only_keeps_the_new_version_and_asks_a_person() {
-    let sim = fleet();
+    let sim = with_backups();
     sim.edit(WEB, "services:", "x-moorline: { deploy: { rollback: forward-only, snapshot_before: true } }\nservices:")
         .commit();
     assert_eq!(code(&sim.run()), "", "a first deploy has no data to save");
     let mut transcript =
         Transcript::new(&sim, "one_way_deploy", "must not touch data without a snapshot, and never go back by itself");
     sim.edit(WEB, "db:1", "app:bad").commit();
+    sim.host().vault.fails = vec![("main".into(), Code::BackupMissing)];
     let report = transcript.note("`db`, which has a volume, gets another image; no snapshot can be taken").run();
     assert_eq!(code(&report), "snapshot-missing");
     assert_eq!(web(&sim), ["app:1", "db:1", "proxy:1"], "no snapshot, no deploy");
-    sim.host().snapshots.insert("web".into());
+    sim.host().vault.fails.clear();
     let report = transcript.note("the backup works; the new version does not").run();
     assert_eq!(code(&report), "gate-failed");
     let hint = report.fault.as_ref().and_then(|fault| fault.hint.clone()).expect("a command");
-    assert!(hint.contains("moorline restore web 5a4b3c2d --to DIR"), "{hint}");
+    assert!(hint.contains("moorline restore web 5a4b3c01 --to DIR"), "{hint}");
     let again = transcript.run();
     assert_eq!((code(&again), again.outcomes.len()), ("deploy-refused", 0));
     assert_eq!(web(&sim), ["app:1", "app:bad", "proxy:1"]);
@@ -275,7 +277,7 @@ fn forward_only_keeps_the_new_version_and_asks_a_person() {
 
 #[test]
 fn a_snapshot_is_wanted_only_before_a_container_with_data_is_replaced() {
-    let sim = fleet();
+    let sim = with_backups();
     sim.edit(WEB, "services:", "x-moorline: { deploy: { snapshot_before: true } }\nservices:").commit();
     sim.run();
     let wants = |sim: &Sim| sim.run().plan.steps.iter().any(|step| step.action == Action::Snapshot);

@@ -10,6 +10,7 @@
 mod sim;
 
 mod backups;
+mod before_deploy;
 mod boot;
 mod cuts;
 mod deploys;

@@ -18,8 +18,6 @@ use crate::model::backup::{Backups, Deletes, Every, HostKey, Keep, Limits, Place
 use crate::model::host::Sealed;
 use crate::model::tree::Tree;
 
-/// The name of the only repository.
-const ONLY: &str = "main";
 /// Where secrets are looked for when `host.yaml` gives them no name.
 const PASSWORD: &str = "BACKUP_PASSWORD";
 const KEY: &str = "BACKUP_SSH_KEY";
@@ -148,7 +146,9 @@ pub(super) fn notes(path: &str, backups: &Backups) -> Vec<String> {
 
 fn repositories(one: Option<String>, many: Vec<RepositoryFile>, place: &mut Margin<'_>) -> Vec<Repository> {
     let files = match (one, many) {
-        (Some(url), many) if many.is_empty() => vec![RepositoryFile { name: ONLY.into(), url, ..Default::default() }],
+        (Some(url), many) if many.is_empty() => {
+            vec![RepositoryFile { name: Repository::ONLY.into(), url, ..Default::default() }]
+        }
         (None, many) if !many.is_empty() && many.len() <= MOST => many,
         _ => {
             place.wrong("backup", format!("needs either `repository: URL` or up to {MOST} `repositories`"));

@@ -102,6 +102,9 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
     let secrets = secret_names(sealed.as_ref(), &mut mistakes);
     let stacks = read_stacks(tree, &path, &file.stacks, &mut mistakes);
     let stacks = needs::in_order(stacks, &file.needs, tree, &path, &mut mistakes);
+    if file.backup.is_none() {
+        stacks.iter().for_each(|stack| stacks::check_snapshot_before(stack, &path, &mut mistakes));
+    }
     let backups = file.backup.and_then(|file| backup::read(tree, &path, file, &mut mistakes));
     // When nothing is known of the secrets, every use of one would look like a mistake.
     if names_in(sealed.as_ref()).is_ok() {

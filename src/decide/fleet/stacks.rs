@@ -92,6 +92,18 @@ pub(super) fn check_variables(
     }
 }
 
+/// On a host that makes no backups, what wants a snapshot first could never be deployed again.
+pub(super) fn check_snapshot_before(stack: &StackSource, host_path: &str, mistakes: &mut Vec<Mistake>) {
+    let Ok(text) = stack.files["compose.yaml"].text() else { return };
+    let value: Json = yaml::read(text).unwrap_or_default();
+    if value.pointer("/x-moorline/deploy/snapshot_before") == Some(&Json::Bool(true)) {
+        let path = format!("stacks/{}/compose.yaml", stack.name);
+        let line = line_in(text, "snapshot_before");
+        let said = format!("x-moorline.deploy.snapshot_before needs `backup:` in {host_path}");
+        mistakes.push(Mistake::at(path, line, said));
+    }
+}
+
 /// The names of passwords that dumps need.
 fn dump_passwords(text: &str) -> Vec<String> {
     let value: Json = yaml::read(text).unwrap_or_default();

@@ -122,7 +122,9 @@ fn plan_stack(
         // Compose could not remove a network that they still use.
         gone.first.append(&mut gone.last);
     }
-    if wants_snapshot(stack, applied, &causes, &gone, observed) {
+    // What never worked has no data to save. What is here and was never ours has.
+    let is_first = applied.is_none() && begun.is_some();
+    if !is_first && wants_snapshot(stack, applied, &causes, &gone, observed) {
         steps.insert(0, step(&stack.name, Action::Snapshot, vec![Cause::SnapshotWanted]));
     }
     let mended: BTreeSet<String> = steps.iter().flat_map(mended_services).collect();

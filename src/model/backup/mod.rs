@@ -7,8 +7,10 @@ use std::time::Duration;
 use jiff::civil::Time;
 use serde::{Deserialize, Serialize};
 
+mod before;
 mod job;
 
+pub use before::{Before, Taken};
 pub use job::{BackupStatus, Entry, Job, JobEnd, JobReport, Logbook};
 
 /// `backup` of `host.yaml`, with every default filled in.
@@ -272,6 +274,11 @@ pub enum Quiesce {
     Pause,
     /// They are stopped in order and started again.
     Stop,
+}
+
+impl Repository {
+    /// The name of the only one, if `host.yaml` gives it none.
+    pub const ONLY: &str = "main";
 }
 
 impl Every {

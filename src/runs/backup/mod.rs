@@ -1,6 +1,7 @@
 //! Backups: what a host knows of them, its nights, and the way back.
 
 pub mod account;
+pub mod before_deploy;
 pub mod known;
 pub mod night;
 pub mod restore;

@@ -1,0 +1,66 @@
+//! Backup repositories, as far as whole runs see them: snapshots with tags, and what befalls them.
+
+use std::path::PathBuf;
+
+use moorline::decide::fault::{Code, Fault};
+use moorline::model::Good;
+use moorline::model::backup::Repository;
+use moorline::world::World as _;
+use moorline::world::restic::order::{Line, Losses, Saved, Task};
+use moorline::world::restic::{Access, Restic};
+
+use super::Sim;
+
+/// What became of backups on a host.
+#[derive(Debug, Clone, Default)]
+pub struct Vault {
+    /// Snapshots: repository, stack, tags, id.
+    pub snapshots: Vec<(String, String, Vec<String>, String)>,
+    /// Repositories that fail, and how.
+    pub fails: Vec<(String, Code)>,
+    /// Repositories where files are missing in every snapshot.
+    pub partial: Vec<String>,
+    /// Until when somebody else makes a backup, in milliseconds since 1970.
+    pub busy_until: i64,
+}
+
+impl Restic for Sim {
+    fn lock_backup(&self) -> Result<impl Sized, Fault> {
+        let now = self.now().as_millisecond();
+        match now < self.host().vault.busy_until {
+            true => Err(Fault::new(Code::LockHeld, "another run holds backup.lock").because("pid 12 runs `backup`")),
+            false => Ok(()),
+        }
+    }
+
+    async fn volume(&self, name: &str) -> Result<Option<PathBuf>, Fault> {
+        Ok(Some(PathBuf::from("/var/lib/docker/volumes").join(name).join("_data")))
+    }
+
+    fn lay_out(&self, good: &Good) -> Result<PathBuf, Fault> {
+        Ok(self.settings().state.join("backup").join(&good.stack))
+    }
+
+    async fn work(
+        &self,
+        repository: &Repository,
+        _access: &Access,
+        task: Task,
+        _heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault> {
+        let Task::Backup(task) = task else { panic!("no run of the scenarios asks for {task:?}") };
+        let name = repository.name.clone();
+        self.effect(format!("snapshot {} in {name}", task.label));
+        let mut host = self.host();
+        if let Some((_, code)) = host.vault.fails.iter().find(|(fails, _)| *fails == name) {
+            return Err(Fault::new(*code, format!("the backup repository `{name}` is not to be had")));
+        }
+        let mut unreadable = Losses::default();
+        if host.vault.partial.contains(&name) {
+            unreadable.add("/volumes/data/x", "permission denied");
+        }
+        let id = format!("5a4b3c{:02x}{}", host.vault.snapshots.len() + 1, "0".repeat(56));
+        host.vault.snapshots.push((name, task.label, task.tags, id.clone()));
+        Ok(Line::Saved(Saved { id, files: 3, changed: 1, bytes: 300, added: 100, vanished: 0, unreadable, memory: 0 }))
+    }
+}

@@ -465,6 +465,12 @@ fn events() -> Vec<Event> {
             fault: Box::new(Fault::new(Code::RollbackFailed, "web could not be rolled back to 11111111")),
         },
         Event::DriftSaved { run: run(), path: text("/var/lib/moorline/drift/20260101T000000.000Z.txt") },
+        Event::ContainersStood { stack: text("web"), containers: 2 },
+        Event::ContainersWentOn { stack: text("web") },
+        Event::BackupWaits {
+            stack: text("web"),
+            fault: Box::new(Fault::new(Code::LockHeld, "another run holds /run/moorline/lock")),
+        },
         Event::RetryOrdered { owner: text("alice"), stacks: vec![text("web")] },
         Event::AnchorMoved {
             owner: text("alice"),
@@ -509,6 +515,9 @@ fn is_listed(event: &Event) -> bool {
         | Event::StackRolledBack { .. }
         | Event::RollbackFailed { .. }
         | Event::DriftSaved { .. }
+        | Event::ContainersStood { .. }
+        | Event::ContainersWentOn { .. }
+        | Event::BackupWaits { .. }
         | Event::RetryOrdered { .. }
         | Event::SecretsRestored { .. }
         | Event::SecretsForgotten { .. }

@@ -1,5 +1,7 @@
 //! `moorline backup`: one snapshot of each stack, now.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde_json::json;
 
@@ -38,7 +40,7 @@ pub fn backup(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let outcomes = outcomes?;
     if arguments.json {
         let reports: Vec<_> = outcomes.iter().map(|outcome| &outcome.report).collect();
-        show::json(&json!({ "version": 1, "reports": reports }))?;
+        show::json(&json!({ "version": 1, "reports": reports, "notes": notes(&outcomes) }))?;
     }
     for outcome in &outcomes {
         if !arguments.json {
@@ -48,7 +50,15 @@ pub fn backup(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
             show::fault(fault);
         }
     }
+    if !arguments.json {
+        notes(&outcomes).into_iter().try_for_each(|note| show::text(&format!("  note    {note}\n")))?;
+    }
     Ok(exit(&outcomes))
+}
+
+/// What is in no snapshot, though nobody said so, each once.
+fn notes(outcomes: &[Outcome]) -> BTreeSet<&String> {
+    outcomes.iter().flat_map(|outcome| &outcome.notes).collect()
 }
 
 /// The first fault decides; without one, whether a snapshot is partial.

@@ -47,6 +47,12 @@ pub enum Event {
     RollbackFailed { run: String, stack: String, fault: Box<Fault> },
     /// What is not as it was left was written down before it was undone.
     DriftSaved { run: String, path: String },
+    /// Containers are stopped or paused while a backup reads their files.
+    ContainersStood { stack: String, containers: usize },
+    /// They go on.
+    ContainersWentOn { stack: String },
+    /// A backup waits for the end of a run before it makes containers stand.
+    BackupWaits { stack: String, fault: Box<Fault> },
     /// A person wants what failed to be tried again.
     RetryOrdered { owner: String, stacks: Vec<String> },
     /// A run ended.
@@ -110,6 +116,9 @@ impl Event {
             Event::StackRolledBack { .. } => "stack-rolled-back",
             Event::RollbackFailed { .. } => "rollback-failed",
             Event::DriftSaved { .. } => "drift-saved",
+            Event::ContainersStood { .. } => "containers-stood",
+            Event::ContainersWentOn { .. } => "containers-went-on",
+            Event::BackupWaits { .. } => "backup-waited",
             Event::RetryOrdered { .. } => "retry-ordered",
             Event::RunEnded { .. } => "run-ended",
             Event::ReportLost { .. } => "report-lost",
@@ -194,6 +203,11 @@ impl Event {
             }
             Event::RollbackFailed { fault, .. } => format!("rollback failed: {}", one_line(fault)),
             Event::DriftSaved { path, .. } => format!("drift saved: {path}"),
+            Event::ContainersStood { stack, containers } => {
+                format!("containers stood: {containers} of {stack}, while a backup reads")
+            }
+            Event::ContainersWentOn { stack } => format!("containers went on: {stack}"),
+            Event::BackupWaits { stack, fault } => format!("backup waited: {stack}: {}", one_line(fault)),
             Event::RetryOrdered { owner, stacks } => format!("retry ordered by {owner}: {}", stacks.join(", ")),
             Event::RunEnded { report } => format!("run ended: {}", report.summary),
             Event::ReportLost { fault, .. } => format!("report lost: {}", one_line(fault)),
@@ -292,6 +306,13 @@ impl Event {
             Event::DriftSaved { run, path } => {
                 fields.push(("run", run.clone()));
                 fields.push(("path", path.clone()));
+            }
+            Event::ContainersStood { stack, .. } | Event::ContainersWentOn { stack } => {
+                fields.push(("stack", stack.clone()));
+            }
+            Event::BackupWaits { stack, fault } => {
+                fields.push(("stack", stack.clone()));
+                fault_fields(&mut fields, fault);
             }
             Event::RetryOrdered { owner, stacks } => {
                 fields.push(("owner", owner.clone()));

@@ -105,6 +105,7 @@ codes! {
     BackupFull, "backup-full", Person, 21, "no room is left on the storage";
     BackupDamaged, "backup-damaged", Person, 22, "what the backup repository holds cannot be believed";
     BackupSource, "backup-source", Person, 1, "what is to be saved is not there or cannot be read; no snapshot was written";
+    BackupDump, "backup-dump", NextRun, 1, "a dump of a database is not whole; no snapshot was written";
     BackupFailed, "backup-failed", NextRun, 1, "a backup or a restore ended early";
     RestoreRefused, "restore-refused", Person, 2, "there is no such snapshot, or the place for it cannot be used";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";

@@ -74,6 +74,11 @@ impl Secrets {
         self.sections.get(fleet::SHARED_SECTION)?.get(name)
     }
 
+    /// A secret that a stack has: one of its own, or one of all stacks.
+    pub fn of_stack(&self, stack: &str, name: &str) -> Option<&Secret<String>> {
+        self.sections.get(stack).and_then(|section| section.get(name)).or_else(|| self.shared(name))
+    }
+
     /// Every value that may stand nowhere but in memory: secrets of all stacks, and passwords of registries.
     pub fn values(&self) -> impl Iterator<Item = &str> {
         let sections = self.sections.values().flat_map(BTreeMap::values).map(|secret| secret.expose().as_str());

@@ -69,6 +69,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::BackupFull
         | Code::BackupDamaged
         | Code::BackupSource
+        | Code::BackupDump
         | Code::BackupFailed
         | Code::NetworkInUse
         // So is the host itself.

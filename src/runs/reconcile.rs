@@ -10,7 +10,7 @@ use crate::decide::{drift, page, push, seen};
 use crate::model::ledger::Settled;
 use crate::model::{Ledger, Report, Verdict};
 use crate::runs::accept::Trust;
-use crate::runs::backup::account;
+use crate::runs::backup::{account, quiesce};
 use crate::runs::prepare::{self, Prepared};
 use crate::runs::{deploy, good, images};
 use crate::world::World;
@@ -53,6 +53,9 @@ async fn attempt(world: &impl World, draft: &mut Draft) -> Result<(), Fault> {
     if !amiss.is_empty() {
         draft.remarks.push(format!("the ledger was mended from its good copy: {}", amiss.join("; ")));
         world.say(Event::LedgerMended { amiss });
+    }
+    if let Some(stack) = quiesce::undo(world).await? {
+        draft.remarks.push(format!("the containers of {stack} that a backup left standing go on"));
     }
     let mut ledger = world.ledger()?;
     images::adopt(world, &mut ledger).await?;

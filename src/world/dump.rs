@@ -23,6 +23,8 @@ use crate::world::docker::Engine;
 
 /// How long a command may print nothing: it waits for a lock that nobody gives back.
 const SILENCE: Duration = Duration::from_mins(30);
+/// How often whoever waits is told that it still runs.
+const BEAT: Duration = Duration::from_secs(60);
 /// How long the engine may take for an answer of its own.
 const ANSWER: Duration = Duration::from_secs(60);
 /// How much of what a command says besides is kept: the end of it.
@@ -51,6 +53,7 @@ pub struct Dumping {
     tail: Vec<u8>,
     said: Vec<u8>,
     end: Option<Result<(), String>>,
+    beat: Box<dyn FnMut() + Send>,
 }
 
 impl std::fmt::Debug for Dumping {
@@ -129,14 +132,30 @@ pub fn begin(
         tail: Vec::new(),
         said: Vec::new(),
         end: None,
+        beat: Box::new(|| ()),
     })
 }
 
 impl Dumping {
+    /// Calls this again and again while nothing is printed: some commands print nothing before they have all of it.
+    #[must_use]
+    pub fn beating(mut self, beat: impl FnMut() + Send + 'static) -> Self {
+        self.beat = Box::new(beat);
+        self
+    }
+
     /// Waits for more output; false at its end.
     fn more(&mut self) -> Result<bool, String> {
-        let Self { runtime, output, stream, .. } = self;
-        let next = runtime.block_on(async { tokio::time::timeout(SILENCE, output.next()).await });
+        let Self { runtime, output, stream, beat, .. } = self;
+        let printed = async {
+            loop {
+                match tokio::time::timeout(BEAT, output.next()).await {
+                    Ok(next) => return next,
+                    Err(_) => beat(),
+                }
+            }
+        };
+        let next = runtime.block_on(async { tokio::time::timeout(SILENCE, printed).await });
         let what = || format!("dump {}", stream.to);
         match next {
             Err(_) => Err(format!("{}: `{}` has printed nothing for half an hour", what(), stream.service)),

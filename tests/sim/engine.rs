@@ -235,6 +235,21 @@ impl Engine {
         self.containers.iter_mut().filter(of).for_each(|container| container.by_hand = Some(State::Exited(0)));
     }
 
+    /// Stops or pauses a container, or lets a paused one go on.
+    pub fn set_by_hand(&mut self, id: &str, state: Option<State>) {
+        let of = |container: &&mut Instance| container.id == id;
+        self.containers.iter_mut().filter(of).for_each(|container| container.by_hand = state);
+    }
+
+    /// Starts a container, unless it runs.
+    pub fn start_again(&mut self, id: &str, now: i64) {
+        for container in self.containers.iter_mut().filter(|container| container.id == id) {
+            if container.state(now) != State::Running {
+                (container.started, container.by_hand) = (Some(now), None);
+            }
+        }
+    }
+
     pub fn discard(&mut self, id: &str) {
         self.containers.retain(|container| container.id != id);
     }

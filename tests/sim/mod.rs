@@ -9,6 +9,7 @@ mod compose;
 mod engine;
 mod golden;
 mod logbook;
+mod quiesce;
 mod repository;
 mod restic;
 mod sealed;

@@ -6,8 +6,8 @@ use moorline::decide::fault::{Code, Fault};
 use moorline::model::Good;
 use moorline::model::backup::Repository;
 use moorline::world::World as _;
-use moorline::world::restic::order::{Line, Losses, Saved, Task};
-use moorline::world::restic::{Access, Restic};
+use moorline::world::restic::order::{Backup, Line, Losses, Passes, Saved, Task, Turn};
+use moorline::world::restic::{Access, Logins, Restic};
 
 use super::Sim;
 
@@ -43,13 +43,27 @@ impl Restic for Sim {
 
     async fn work(
         &self,
-        repository: &Repository,
+        _repository: &Repository,
         _access: &Access,
         task: Task,
         _heard: &mut dyn FnMut(Line),
     ) -> Result<Line, Fault> {
-        let Task::Backup(task) = task else { panic!("no run of the scenarios asks for {task:?}") };
+        panic!("no run of the scenarios asks for {task:?}")
+    }
+
+    async fn save(
+        &self,
+        repository: &Repository,
+        _access: &Access,
+        (task, _): (Backup, &Logins),
+        mut turn: impl AsyncFnMut(Turn) -> Result<(), Fault>,
+        _heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault> {
         let name = repository.name.clone();
+        if task.passes == Passes::LiveThenStill {
+            turn(Turn::Stand).await?;
+            turn(Turn::GoOn).await?;
+        }
         self.effect(format!("snapshot {} in {name}", task.label));
         let mut host = self.host();
         if let Some((_, code)) = host.vault.fails.iter().find(|(fails, _)| *fails == name) {

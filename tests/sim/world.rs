@@ -49,6 +49,8 @@ pub struct Host {
     pub page: Option<Vec<u8>>,
     /// `backups.json`, as bytes.
     pub backups: Option<Vec<u8>>,
+    /// `standing.json`, as bytes.
+    pub standing: Option<Vec<u8>>,
     /// Each stack's directory, without `.env`.
     pub directories: BTreeMap<String, BTreeMap<String, File>>,
     /// Each stack's `.env`, in memory.
@@ -133,6 +135,7 @@ impl Sim {
             reports: BTreeMap::new(),
             page: None,
             backups: None,
+            standing: None,
             directories: BTreeMap::new(),
             environments: BTreeMap::new(),
             secrets: BTreeMap::new(),
@@ -264,15 +267,20 @@ impl Sim {
 
     /// One run. None when the process died.
     pub fn try_run_as(&self, occasion: &str) -> Option<Report> {
+        self.try_work(async { reconcile(self, occasion).await })
+    }
+
+    /// Something else that a process does. None when it died.
+    pub fn try_work<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.begin();
-        let run = || reconcile(self, occasion).now_or_never().expect("nothing in memory is waited for");
+        let run = || work.now_or_never().expect("nothing in memory is waited for");
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.cut.set(None);
         self.stop.set(None);
         self.arrives.take();
         self.befalls.take();
         match ended {
-            Ok(report) => Some(report),
+            Ok(done) => Some(done),
             Err(payload) if payload.is::<Death>() => None,
             Err(payload) => resume_unwind(payload),
         }
@@ -391,7 +399,7 @@ impl Sim {
         }
     }
 
-    fn engine(&self) -> Result<RefMut<'_, Host>, Fault> {
+    pub(super) fn engine(&self) -> Result<RefMut<'_, Host>, Fault> {
         let host = self.host();
         match host.engine_answers {
             true => Ok(host),
@@ -502,7 +510,7 @@ impl Host {
         Timestamp::from_millisecond(self.clock).expect("within the years that jiff knows")
     }
 
-    fn seconds(&self) -> i64 {
+    pub(super) fn seconds(&self) -> i64 {
         self.clock / 1000
     }
 

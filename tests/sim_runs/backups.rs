@@ -1,14 +1,20 @@
 //! What a host says of its backups when nobody makes them, when they fail, and when they work again.
 
 use moorline::decide::backup::logbook::record;
+use moorline::decide::fault::{Code, Fault};
 use moorline::decide::page;
 use moorline::decide::push::Message;
-use moorline::model::backup::{Job, JobEnd, JobReport};
+use moorline::model::State;
+use moorline::model::backup::{Job, JobEnd, JobReport, Quiesce};
+use moorline::runs::backup::quiesce::{Quiescence, RunLock, recover};
+use moorline::runs::backup::sources::plan;
 use moorline::world::World as _;
 use moorline::world::logbook::Logs as _;
+use moorline::world::restic::order::Turn;
 
-use crate::fleet::{HOST, SECRETS, fleet};
+use crate::fleet::{HOST, SECRETS, fleet, settled};
 use crate::sim::{Sim, seal};
+use crate::world_after::{assert_same, left};
 
 const PASSWORD: &str = "canary-backup-password";
 
@@ -112,4 +118,94 @@ fn no_stack_gets_the_password_of_its_backups_and_a_new_one_replaces_no_container
     let host = sim.host();
     assert!(!host.environments.is_empty());
     assert!(host.environments.values().all(|text| !text.contains("BACKUP_PASSWORD") && !text.contains(PASSWORD)));
+}
+
+/// The part of a backup of `web` in which its containers stand.
+async fn reads(sim: &Sim, how: Quiesce) -> Result<(), Fault> {
+    let applied = sim.remembered().applied["web"].clone();
+    let mut plan = plan(sim, "web", &applied);
+    plan.quiesce = how;
+    let mut quiescence = Quiescence::new(sim, &plan, &applied.model, RunLock::Free);
+    quiescence.turn(Turn::Stand).await?;
+    quiescence.turn(Turn::GoOn).await
+}
+
+const WAYS: [Quiesce; 2] = [Quiesce::Stop, Quiesce::Pause];
+
+#[test]
+fn containers_stand_in_the_reverse_order_of_their_dependencies_and_what_they_do_is_on_disk_before() {
+    let sim = settled();
+    sim.try_work(reads(&sim, Quiesce::Stop)).unwrap().unwrap();
+    let effects: Vec<String> =
+        sim.asked().into_iter().filter(|asked| asked != "ledger" && asked != "observe").collect();
+    let expected =
+        ["standing", "Stop web-proxy-1", "Stop web-db-1", "no Stop web-db-1", "no Stop web-proxy-1", "no standing"];
+    assert_eq!(effects, expected, "app keeps nothing, so it goes on");
+}
+
+#[test]
+fn a_backup_that_is_killed_while_containers_stand_is_undone_by_the_next_run_and_by_the_next_backup() {
+    let before = settled();
+    let goal = left(&before);
+    for how in WAYS {
+        let uncut = before.fork();
+        uncut.try_work(reads(&uncut, how)).unwrap().unwrap();
+        assert_same(&goal, &left(&uncut), "uncut");
+        for effects in 0..uncut.effects() {
+            let cut = before.fork();
+            assert!(cut.cut_after(effects).try_work(reads(&cut, how)).is_none());
+            let how = format!("{how:?}, cut after {effects}");
+            let run = cut.fork();
+            let report = run.run();
+            assert_eq!((report.fault, report.plan.to_string()), (None, "nothing to do\n".into()), "{how}");
+            assert_same(&goal, &left(&run), &how);
+            assert!(run.host().standing.is_none() && run.host().drift.is_empty(), "{how}: nobody changed anything");
+
+            let backup = cut.fork();
+            backup.try_work(recover(&backup)).unwrap().unwrap();
+            assert_same(&goal, &left(&backup), &how);
+
+            // And the run that undoes it may be killed, too.
+            let undone = cut.fork();
+            undone.run();
+            for again in 0..undone.effects() {
+                let twice = cut.fork();
+                assert!(twice.cut_after(again).try_run().is_none());
+                twice.run();
+                assert_same(&goal, &left(&twice), &format!("{how}, and the next after {again}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn containers_that_a_backup_stopped_start_after_a_reboot_and_though_the_host_is_held() {
+    let cut = settled();
+    assert!(cut.cut_after(3).try_work(reads(&cut, Quiesce::Stop)).is_none());
+    let rebooted = cut.fork();
+    rebooted.reboot_in_order();
+    assert_eq!(rebooted.run().fault, None);
+    let still = |sim: &Sim| {
+        let host = sim.host();
+        let containers = host.engine.observe(host.time().as_second()).containers;
+        containers.iter().any(|one| one.project == "web" && one.state != State::Running)
+    };
+    assert!(!still(&rebooted));
+
+    let held = cut.fork();
+    held.hold(240);
+    assert_eq!(held.run().fault.map(|fault| fault.code), Some("held".into()));
+    assert!(!still(&held));
+}
+
+#[test]
+fn an_engine_that_is_away_keeps_what_stands_written_down() {
+    let sim = settled();
+    assert!(sim.cut_after(3).try_work(reads(&sim, Quiesce::Pause)).is_none());
+    sim.host().engine_answers = false;
+    assert_eq!(sim.run().fault.map(|fault| fault.code), Some(Code::EngineAway.name().into()));
+    assert!(sim.host().standing.is_some());
+    sim.host().engine_answers = true;
+    assert_eq!(sim.run().fault, None);
+    assert!(sim.host().standing.is_none());
 }

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 mod before;
 mod job;
+mod standing;
 
 pub use before::{Before, Taken};
 pub use job::{BackupStatus, Entry, Job, JobEnd, JobReport, Logbook};
+pub use standing::{Standing, Stood};
 
 /// `backup` of `host.yaml`, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,7 +231,7 @@ pub enum OutReason {
 }
 
 /// One dump: what a database says of itself, taken by a command inside of its container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dump {
     /// The service in whose container the command runs.
     pub service: String,
@@ -244,7 +246,7 @@ pub struct Dump {
 }
 
 /// What is dumped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DumpKind {
     /// What this command writes to its output.

@@ -8,6 +8,7 @@ use crate::decide::report::Draft;
 use crate::model::backup::{Before, JobEnd, Taken};
 use crate::model::{Applied, DesiredStack, Ledger};
 use crate::runs::backup::known::Known;
+use crate::runs::backup::quiesce::RunLock;
 use crate::runs::backup::snapshot::{Occasion, Outcome, snapshot};
 use crate::runs::prepare::Prepared;
 use crate::world::World;
@@ -40,7 +41,8 @@ pub async fn before_deploy(
     let Some(backups) = prepared.spec.backups.clone() else {
         return Err(refused(stack).because("host.yaml has no `backup:`").hint("docs/backups.md"));
     };
-    let known = Known { backups, secrets: prepared.secrets.clone(), ledger: ledger.clone() };
+    let withheld = prepared.spec.withheld.clone();
+    let known = Known { backups, secrets: prepared.secrets.clone(), withheld, ledger: ledger.clone() };
     let run = draft.run.clone();
     let _lock = lock(world, desired, &run).await?;
     let short = |digest: &str| digest.get(..SHORT).unwrap_or(digest).to_owned();
@@ -52,7 +54,7 @@ pub async fn before_deploy(
             world.say(Event::SnapshotProgressed { run: run.clone(), stack: stack.to_owned(), done: at.bytes });
         }
     };
-    let occasion = Occasion { tags, first: First::Refuse };
+    let occasion = Occasion { tags, first: First::Refuse, run_lock: RunLock::Ours };
     let outcomes = snapshot(world, &known, (stack, &applied), &occasion, &mut hear).await;
     let taken: Vec<Taken> = outcomes.iter().filter_map(whole).collect();
     if taken.is_empty() {

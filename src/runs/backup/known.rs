@@ -1,16 +1,16 @@
 //! What a host knows of its backups: where its backup repositories are, what opens them, and which stacks it has. It comes
 //! from what this host accepted; nothing is fetched, deployed or stopped for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::fleet;
 use crate::decide::render::Secrets;
-use crate::model::backup::{Backups, HostKey, Place, Repository};
+use crate::model::backup::{Backups, HostKey, Place, Repository, StackBackup};
 use crate::model::{Applied, HostSpec, Ledger, Secret};
 use crate::runs::{accept, prepare};
 use crate::world::World;
-use crate::world::restic::Access;
+use crate::world::restic::{Access, Logins};
 
 /// What this host knows of its backups.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Known {
     pub backups: Backups,
     /// Its opened secrets.
     pub secrets: Secrets,
+    /// Names of secrets that no stack gets.
+    pub withheld: BTreeSet<String>,
     /// Its ledger, as it was then.
     pub ledger: Ledger,
 }
@@ -40,7 +42,7 @@ pub fn known(world: &impl World) -> Result<Known, Fault> {
         return Err(unset(&format!("hosts/{host}/host.yaml says nothing of backups at {}", revision.short()))
             .hint("add `backup:` there: docs/repository.md"));
     };
-    Ok(Known { backups, secrets, ledger })
+    Ok(Known { backups, secrets, withheld: spec.withheld, ledger })
 }
 
 fn unset(sentence: &str) -> Fault {
@@ -62,6 +64,20 @@ impl Known {
             HostKey::Named(name) => secret(name)?.expose().clone(),
         };
         Ok(Access { password, key: Some(secret(&sftp.key)?), host_key: Some(host_key) })
+    }
+
+    /// What the dumps of a stack log in with.
+    pub fn logins(&self, plan: &StackBackup) -> Result<Logins, Fault> {
+        let mut logins = Logins::new();
+        for (service, name) in plan.dumps.iter().filter_map(|dump| Some((&dump.service, dump.password.as_ref()?))) {
+            let found = self.secrets.of_stack(&plan.stack, name).filter(|_| !self.withheld.contains(name));
+            let Some(secret) = found else {
+                let what = format!("the dump of `{service}` logs in with `{name}`, which {} does not have", plan.stack);
+                return Err(unset(&what).hint(format!("add `{name}` to section `{}` of the SOPS file", plan.stack)));
+            };
+            logins.insert(name.clone(), secret.clone());
+        }
+        Ok(logins)
     }
 
     /// The repository of this name, or the first one.

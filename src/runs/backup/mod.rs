@@ -4,6 +4,7 @@ pub mod account;
 pub mod before_deploy;
 pub mod known;
 pub mod night;
+pub mod quiesce;
 pub mod restore;
 pub mod snapshot;
 pub mod sources;

@@ -2,6 +2,7 @@
 
 use crate::decide::fault::Fault;
 use crate::runs::backup::known::known;
+use crate::runs::backup::quiesce::{self, RunLock};
 use crate::runs::backup::snapshot::{Occasion, Outcome, snapshot};
 use crate::world::World;
 use crate::world::restic::Restic;
@@ -16,7 +17,8 @@ pub async fn backup(
 ) -> Result<Vec<Outcome>, Fault> {
     let known = known(world)?;
     let _lock = world.lock_backup()?;
-    let occasion = Occasion { tags: Vec::new(), first };
+    quiesce::recover(world).await?;
+    let occasion = Occasion { tags: Vec::new(), first, run_lock: RunLock::Free };
     let mut outcomes = Vec::new();
     for (stack, applied) in known.stacks(only)? {
         outcomes.extend(snapshot(world, &known, (stack, applied), &occasion, hear).await);

@@ -1,17 +1,23 @@
-//! The job that makes a snapshot: reads everything, looks at what could not be read, and only then writes the snapshot.
+//! The job that makes a snapshot: dumps databases, reads everything, looks at what could not be read, and only then
+//! writes the snapshot.
 
+use std::io::{self, BufRead as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytesize::ByteSize;
+use rustic_core::repofile::{SnapshotFile, SnapshotSummary};
 use rustic_core::{
-    BackupOptions, ConfigOptions, Credentials, KeyOptions, OpenStatus, ParentOptions, Repository,
-    SnapshotGroupCriterion, SnapshotOptions, StringList,
+    BackupOptions, ConfigOptions, Credentials, IndexedIdsStatus, KeyOptions, OpenStatus, ParentOptions, ReadSource,
+    Repository, SnapshotGroupCriterion, SnapshotOptions, StringList,
 };
 
 use super::backend::Backend;
+use super::dumps::{self, Dumps};
 use super::job::{self, Voice, explain};
-use super::order::{Backup, First, Saved};
-use super::source::{Counts, Reading};
+use super::order::{Backup, First, Line, Order, Passes, Saved, Turn};
+use super::source::{Counts, Ending, Reading};
+use super::trees::Trees;
 use super::trouble::{Kind, Trouble};
 
 /// How large a pack is, always: rustic's grow with the repository, and a job's memory with them.
@@ -21,32 +27,25 @@ const NEEDED: u64 = 64 * 1024 * 1024;
 /// The tag of a snapshot in which files are missing that are there.
 const PARTIAL: &str = "partial";
 
+type Indexed = Repository<IndexedIdsStatus>;
+
 /// Makes a snapshot.
-pub fn backup(backend: &Arc<Backend>, password: &str, task: &Backup, voice: &Arc<Voice>) -> Result<Saved, Trouble> {
+pub fn backup(backend: &Arc<Backend>, order: &Order, task: &Backup, voice: &Arc<Voice>) -> Result<Saved, Trouble> {
     let counts = Arc::new(Counts::default());
     // Before the repository is touched: it is the likeliest to be wrong.
     let reading = Reading::open(&task.sources, &task.excludes, &counts)?;
-    let repository = open(backend, password, task, voice, &counts)?;
+    let repository = open(backend, &order.password, task, voice, &counts)?;
     backend.sweep()?;
     if let Some(free) = backend.store().free()?.filter(|free| *free < NEEDED) {
         let words = format!("{}: {} MiB are free", backend.store().name(), free / (1024 * 1024));
         return Err(Trouble::new(Kind::Full, words));
     }
     let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
-    let snapshot =
-        SnapshotOptions::default().host(task.host.clone()).label(task.label.clone()).to_snapshot().map_err(failed)?;
-    let mut snapshot = snapshot;
-    snapshot.tags.add_all(vec![tags(&task.tags)?]);
-    // By host and label: when a stack gains a volume, it is still the same stack.
-    let group = SnapshotGroupCriterion::new().hostname(true).label(true);
-    let options = BackupOptions::default().no_scan(true).parent_opts(ParentOptions::default().group_by(Some(group)));
-    let paths: Vec<_> = task.sources.iter().map(|source| source.to.clone()).collect();
-
     let repository = repository.to_indexed_ids().map_err(failed)?;
     backend.hold_snapshots(true);
-    let archived = repository.archive(&options, &reading, snapshot, &paths);
+    let made = make(backend, order, task, repository, reading, (voice, &counts));
     backend.hold_snapshots(false);
-    let mut snapshot = archived.map_err(failed)?;
+    let (repository, mut snapshot) = made?;
     let seen = counts.seen();
     if !seen.unreadable.is_empty() {
         snapshot.tags.add_all(vec![tags(&[PARTIAL.to_owned()])?]);
@@ -64,6 +63,102 @@ pub fn backup(backend: &Arc<Backend>, password: &str, task: &Backup, voice: &Arc
         unreadable: seen.unreadable,
         memory: job::memory(),
     })
+}
+
+/// Reads everything: the dumps, then the files, and the files once more if containers are to stand for that. None of
+/// this can be seen in the repository before the snapshot is saved.
+fn make(
+    backend: &Arc<Backend>,
+    order: &Order,
+    task: &Backup,
+    mut repository: Indexed,
+    reading: Reading,
+    (voice, counts): (&Arc<Voice>, &Arc<Counts>),
+) -> Result<(Indexed, SnapshotFile), Trouble> {
+    // By host and label: when a stack gains a volume, it is still the same stack.
+    let group = SnapshotGroupCriterion::new().hostname(true).label(true);
+    let parents = || ParentOptions::default().group_by(Some(group));
+    let mut dumped = None;
+    if !task.dumps.is_empty() {
+        let dumps = Dumps::find(task, &order.logins, counts, voice)?;
+        // Each is read, whatever is there already.
+        let snapshot = archive(backend, &repository, task, &dumps, ParentOptions::default().force(true))?;
+        dumped = Some((snapshot, dumps.sizes()?));
+        repository = look_again(backend, repository)?;
+    }
+    let mut snapshot = archive(backend, &repository, task, &reading, parents())?;
+    if task.passes == Passes::LiveThenStill {
+        repository = look_again(backend, repository)?;
+        wait_until_they_stand(voice)?;
+        counts.begin_again();
+        reading.end_with(Ending::new(voice.clone()));
+        let live = std::mem::take(&mut snapshot);
+        let first = parents().parents(vec![live.id.to_hex().as_str().to_owned()]);
+        snapshot = archive(backend, &repository, task, &reading, first)?;
+        // What the live pass left is no snapshot that anybody could look at.
+        (snapshot.parent, snapshot.parents) = (live.parent, live.parents);
+        let (sum, live) = (snapshot.summary.get_or_insert_default(), live.summary.unwrap_or_default());
+        // A file that changed between the two is one.
+        sum.files_changed = (sum.files_changed + live.files_changed).min(sum.total_files_processed);
+        sum.files_new += live.files_new;
+        sum.files_unmodified = sum.total_files_processed.saturating_sub(sum.files_new + sum.files_changed);
+        add_bytes(sum, &live);
+    }
+    if let Some((dumps, sizes)) = dumped {
+        repository = look_again(backend, repository)?;
+        let written = Trees::new(backend, &repository).add_dumps(&mut snapshot, &dumps, &sizes)?;
+        let (sum, dumps) = (snapshot.summary.get_or_insert_default(), dumps.summary.unwrap_or_default());
+        sum.files_new += dumps.files_new;
+        sum.total_files_processed += dumps.total_files_processed;
+        sum.total_bytes_processed += dumps.total_bytes_processed;
+        add_bytes(sum, &dumps);
+        (sum.data_added, sum.data_added_packed) = (sum.data_added + written, sum.data_added_packed + written);
+    }
+    Ok((repository, snapshot))
+}
+
+fn add_bytes(sum: &mut SnapshotSummary, other: &SnapshotSummary) {
+    sum.data_blobs += other.data_blobs;
+    sum.tree_blobs += other.tree_blobs;
+    sum.data_added += other.data_added;
+    sum.data_added_packed += other.data_added_packed;
+}
+
+/// Reads a source into the repository, for a snapshot that is not written yet.
+fn archive<S>(
+    backend: &Backend,
+    repository: &Indexed,
+    task: &Backup,
+    source: &S,
+    parents: ParentOptions,
+) -> Result<SnapshotFile, Trouble>
+where
+    S: ReadSource + 'static,
+    S::Open: Send,
+    S::Iter: Send,
+{
+    let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
+    let snapshot = SnapshotOptions::default().host(task.host.clone()).label(task.label.clone()).to_snapshot();
+    let mut snapshot = snapshot.map_err(failed)?;
+    snapshot.tags.add_all(vec![tags(&task.tags)?]);
+    let options = BackupOptions::default().no_scan(true).parent_opts(parents);
+    let dumps = task.dumps.iter().map(|dump| dumps::directory(&task.label).join(&dump.to));
+    let paths: Vec<PathBuf> = task.sources.iter().map(|source| source.to.clone()).chain(dumps).collect();
+    repository.archive(&options, source, snapshot, &paths).map_err(failed)
+}
+
+/// What was just written is found in the index only if that is read again.
+fn look_again(backend: &Backend, repository: Indexed) -> Result<Indexed, Trouble> {
+    repository.drop_index().to_indexed_ids().map_err(|error| explain(backend, &error))
+}
+
+fn wait_until_they_stand(voice: &Voice) -> Result<(), Trouble> {
+    let unheard = |error: io::Error| Trouble::io("the order", &error);
+    voice.say(&Line::Turn(Turn::Stand)).map_err(unheard)?;
+    match io::stdin().lock().read_line(&mut String::new()).map_err(unheard)? {
+        0 => Err(Trouble::new(Kind::Internal, "nobody said that the containers stand")),
+        _ => Ok(()),
+    }
 }
 
 fn tags(tags: &[String]) -> Result<StringList, Trouble> {

@@ -48,6 +48,8 @@ pub fn fault(repository: &Repository, trouble: Trouble, not_done: &str) -> Fault
             .hint("`restic check` says what is wrong, `restic repair` mends what can be: docs/restore.md"),
         Kind::Source => caused(Code::BackupSource, "what is to be saved cannot be read".into())
             .hint("look whether the volume is there and mounted; an empty snapshot would pass for a good one"),
+        Kind::Dump => fault(Code::BackupDump, words)
+            .hint("the services of its dumps must run, and `x-moorline.backup.dumps` must say how they log in"),
         Kind::Target => caused(Code::RestoreRefused, "the place for the restore cannot be used".into())
             .hint("`--to DIR` names an empty directory, or one that is not there yet, with enough room"),
         Kind::Snapshot => fault(Code::RestoreRefused, words).hint("`moorline snapshots` lists them"),

@@ -71,7 +71,7 @@ fn carry_out(order: &Order, voice: &Arc<Voice>) -> Result<Line, Trouble> {
     };
     let backend = Arc::new(Backend::new(store));
     match &order.task {
-        Task::Backup(task) => backup::backup(&backend, &order.password, task, voice).map(Line::Saved),
+        Task::Backup(task) => backup::backup(&backend, order, task, voice).map(Line::Saved),
         Task::Snapshots => {
             let repository = open(&backend, &order.password, None, voice, &Arc::default())?;
             for snapshot in snapshots(&backend, &repository)? {

@@ -1,11 +1,13 @@
 //! Backup repositories in restic's format. Every job runs in a process of its own, which this starts, tells what to do,
 //! listens to and ends; rustic is used in that process only.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::time::Instant;
 
 use crate::decide::fault::{Code, Fault};
 use crate::model::backup::Repository;
@@ -19,6 +21,7 @@ pub mod trouble;
 
 mod backend;
 mod backup;
+mod dumps;
 mod faults;
 mod inputs;
 mod job;
@@ -28,15 +31,24 @@ mod place;
 mod restore;
 mod source;
 mod store;
+mod trees;
 
 pub use job::serve;
-use order::{LONGEST_LINE, Line, Order, Task};
+use order::{Backup, LONGEST_LINE, Line, Order, Task, Turn};
 use trouble::{Kind, Trouble};
 
 /// This program, also when the file it was started from was replaced meanwhile.
 const OURSELVES: &str = "/proc/self/exe";
 /// How long a job may be silent: one connection that hangs is given up after a minute, and tried six times.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How long containers may stand for a backup, from the last that stopped to the end of reading.
+const LONGEST_STAND: Duration = Duration::from_mins(15);
+/// How long it may take until they stand, or run again: a run may have to end first, and some stop slowly.
+const LONGEST_TURN: Duration = Duration::from_mins(30);
+
+/// What dumps of databases log in with, by the name in the SOPS file.
+pub type Logins = BTreeMap<String, Secret<String>>;
 
 /// What opens a repository: from the SOPS file, and nowhere but in memory.
 #[derive(Debug, Clone)]
@@ -66,6 +78,17 @@ pub trait Restic {
         task: Task,
         heard: &mut dyn FnMut(Line),
     ) -> Result<Line, Fault>;
+    /// Has a snapshot made. `turn` sees to the containers when the job asks for it; when they stand for too long, or
+    /// cannot be made to stand, there is no snapshot. Whatever comes back, `turn` may have been asked to make them stand
+    /// and not to let them go on.
+    async fn save(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        order: (Backup, &Logins),
+        turn: impl AsyncFnMut(Turn) -> Result<(), Fault>,
+        heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault>;
 }
 
 impl Restic for Real {
@@ -93,24 +116,76 @@ impl Restic for Real {
             Task::Snapshots => "nothing was listed".to_owned(),
             Task::Restore(task) => format!("nothing more was written to {}", task.to.display()),
         };
+        let (order, _login) = self.order(repository, access, (task, &Logins::new()))?;
+        let nobody_stands = async |_| Err(nonsense());
+        self.job(repository, &order, &not_done, nobody_stands, heard).await
+    }
+
+    async fn save(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        (task, logins): (Backup, &Logins),
+        turn: impl AsyncFnMut(Turn) -> Result<(), Fault>,
+        heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault> {
+        let not_done = format!("no snapshot of {} was written", task.label);
+        let (order, _login) = self.order(repository, access, (Task::Backup(task), logins))?;
+        self.job(repository, &order, &not_done, turn, heard).await
+    }
+}
+
+impl Real {
+    /// The order, and what must live for as long as the job does.
+    fn order(
+        &self,
+        repository: &Repository,
+        access: &Access,
+        (task, logins): (Task, &Logins),
+    ) -> Result<(Order, impl Sized + use<>), Fault> {
         let open = login::open(&self.settings().run, repository, access)?;
-        let order = Order { place: open.place.clone(), password: access.password.expose().clone(), task };
+        let logins = logins.iter().map(|(name, login)| (name.clone(), login.expose().clone())).collect();
+        let (place, password) = (open.place.clone(), access.password.expose().clone());
+        Ok((Order { place, password, logins, task }, open))
+    }
+
+    async fn job(
+        &self,
+        repository: &Repository,
+        order: &Order,
+        not_done: &str,
+        mut turn: impl AsyncFnMut(Turn) -> Result<(), Fault>,
+        heard: &mut dyn FnMut(Line),
+    ) -> Result<Line, Fault> {
+        let mut refused = None;
+        let asked = async |wanted| {
+            turn(wanted).await.map_err(|fault| {
+                refused = Some(fault);
+                Trouble::new(Kind::Internal, "the containers could not be made to stand")
+            })
+        };
         let said = tokio::select! {
-            said = converse(&order, heard) => said,
+            said = converse(order, asked, heard) => said,
             // Dropping the conversation ends the job. It does no harm, and the next one goes on where it can.
             () = self.stop().ordered() => {
                 return Err(Fault::new(Code::Stopped, "moorline was asked to stop").at(not_done));
             }
         };
         match said {
-            Ok(Line::Trouble(trouble)) | Err(trouble) => Err(faults::fault(repository, trouble, &not_done)),
+            Ok(Line::Trouble(trouble)) | Err(trouble) => {
+                Err(refused.unwrap_or_else(|| faults::fault(repository, trouble, not_done)))
+            }
             Ok(line) => Ok(line),
         }
     }
 }
 
 /// Starts the job and listens until it has said its last word.
-async fn converse(order: &Order, heard: &mut dyn FnMut(Line)) -> Result<Line, Trouble> {
+async fn converse(
+    order: &Order,
+    mut turn: impl AsyncFnMut(Turn) -> Result<(), Trouble>,
+    heard: &mut dyn FnMut(Line),
+) -> Result<Line, Trouble> {
     let broken = |error: std::io::Error| Trouble::new(Kind::Internal, format!("the job cannot be heard: {error}"));
     #[allow(clippy::disallowed_methods, reason = "our own program; `Child` has neither input nor lines")]
     let mut command = tokio::process::Command::new(OURSELVES);
@@ -135,18 +210,31 @@ async fn converse(order: &Order, heard: &mut dyn FnMut(Line)) -> Result<Line, Tr
     let mut input = child.stdin.take().expect("stdin is piped");
     // A job that ends early has said why.
     let _ = input.write_all(&line).await;
-    drop(input);
     let mut output = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut last = None;
+    let mut until = None;
     loop {
         let mut line = Vec::new();
         let mut bounded = (&mut output).take(LONGEST_LINE);
-        let read = tokio::time::timeout(PATIENCE, bounded.read_until(b'\n', &mut line)).await;
-        let read = read.map_err(|_| Trouble::new(Kind::Away, "the job said nothing for a quarter of an hour"))?;
+        let patience = until.map_or(PATIENCE, |until: Instant| until.saturating_duration_since(Instant::now()));
+        let read = tokio::time::timeout(patience, bounded.read_until(b'\n', &mut line)).await;
+        let read = read.map_err(|_| match until {
+            None => Trouble::new(Kind::Away, "the job said nothing for a quarter of an hour"),
+            Some(_) => too_long(),
+        })?;
         if read.map_err(broken)? == 0 {
             break;
         }
         let line = serde_json::from_slice(&line).map_err(|error| broken(error.into()))?;
+        if let Line::Turn(wanted) = line {
+            tokio::time::timeout(LONGEST_TURN, turn(wanted)).await.map_err(|_| too_long())??;
+            until = (wanted == Turn::Stand).then(|| Instant::now() + LONGEST_STAND);
+            if wanted == Turn::Stand {
+                // A job that ended says so itself.
+                let _ = input.write_all(b"\n").await;
+            }
+            continue;
+        }
         if let Some(before) = last.replace(line) {
             heard(before);
         }
@@ -157,6 +245,11 @@ async fn converse(order: &Order, heard: &mut dyn FnMut(Line)) -> Result<Line, Tr
         Some(line) if status.success() => Ok(line),
         _ => Err(Trouble::new(Kind::Internal, format!("the job ended early: {status}"))),
     }
+}
+
+fn too_long() -> Trouble {
+    let minutes = LONGEST_STAND.as_secs() / 60;
+    Trouble::new(Kind::Internal, format!("the containers would have stood for more than {minutes} minutes"))
 }
 
 /// The fault of a job that says something else than it was asked.

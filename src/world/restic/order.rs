@@ -1,5 +1,6 @@
 //! What a job is told on its standard input, and what it says on its standard output: one JSON value on each line.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -7,17 +8,21 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use super::trouble::Trouble;
+use crate::model::backup::Dump;
 
 /// The longest line in either direction.
 pub const LONGEST_LINE: u64 = 1024 * 1024;
 
-/// One job. It holds the password, so it is wiped, and never written anywhere but into the job's input.
+/// One job. It holds passwords, so it is wiped, and never written anywhere but into the job's input.
 #[derive(Serialize, Deserialize)]
 pub struct Order {
     /// Where the backup repository lies.
     pub place: Place,
     /// Its password.
     pub password: String,
+    /// What dumps of databases log in with, by the name in the SOPS file.
+    #[serde(default)]
+    pub logins: BTreeMap<String, String>,
     /// What is to be done.
     pub task: Task,
 }
@@ -25,6 +30,7 @@ pub struct Order {
 impl Drop for Order {
     fn drop(&mut self) {
         self.password.zeroize();
+        self.logins.values_mut().for_each(Zeroize::zeroize);
     }
 }
 
@@ -84,6 +90,26 @@ pub struct Backup {
     pub cache: PathBuf,
     /// Whether a backup repository is made when there is none.
     pub first: First,
+    /// The databases that are dumped, before any file is read.
+    #[serde(default)]
+    pub dumps: Vec<Dump>,
+    /// The engine in whose containers they are dumped.
+    #[serde(default)]
+    pub socket: PathBuf,
+    /// How often the files are read.
+    #[serde(default)]
+    pub passes: Passes,
+}
+
+/// How often files are read for one snapshot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Passes {
+    /// Once, while everything runs.
+    #[default]
+    Live,
+    /// Once while everything runs, and then, while containers stand, what changed since.
+    LiveThenStill,
 }
 
 /// What a backup does when there is no backup repository.
@@ -138,6 +164,18 @@ pub enum Line {
     Listed,
     /// It did not do what it was told.
     Trouble(Trouble),
+    /// Somebody has to do something to the containers.
+    Turn(Turn),
+}
+
+/// What happens to the containers of a stack between two passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Turn {
+    /// They are to stand. The job waits for an empty line.
+    Stand,
+    /// All has been read: they may go on. The job waits for nothing.
+    GoOn,
 }
 
 /// How far a job is.

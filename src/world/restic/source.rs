@@ -16,8 +16,9 @@ use rustic_core::{ErrorKind, ReadSource, ReadSourceEntry, ReadSourceOpen, Rustic
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::job::Voice;
 use super::nodes;
-use super::order::{Losses, Progress, Source};
+use super::order::{Line, Losses, Progress, Source, Turn};
 use super::trouble::{Kind, Trouble};
 
 /// What was noticed while reading.
@@ -50,6 +51,16 @@ impl Counts {
         seen.progress
     }
 
+    /// One more file.
+    pub fn add_file(&self) {
+        self.lock().progress.files += 1;
+    }
+
+    /// Forgets what was noticed: all files are read again.
+    pub fn begin_again(&self) {
+        *self.lock() = Seen::default();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -68,6 +79,26 @@ pub struct Reading {
     roots: Vec<Root>,
     excludes: Gitignore,
     counts: Arc<Counts>,
+    ending: Mutex<Option<Ending>>,
+}
+
+/// Says that all has been read, once nobody reads any more. What was read is written for a while longer.
+pub struct Ending {
+    voice: Arc<Voice>,
+}
+
+impl Ending {
+    /// Says it there.
+    pub fn new(voice: Arc<Voice>) -> Self {
+        Self { voice }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Whoever does not hear it hears the end of the job.
+        let _ = self.voice.say(&Line::Turn(Turn::GoOn));
+    }
 }
 
 /// One source, opened. It stays the same, whatever its path leads to later.
@@ -93,7 +124,12 @@ impl Reading {
                 .map_err(|error| Trouble::new(Kind::Source, format!("the exclude `{pattern}`: {error}")))?;
         }
         let excludes = patterns.build().map_err(|error| Trouble::new(Kind::Source, error.to_string()))?;
-        Ok(Self { roots, excludes, counts: counts.clone() })
+        Ok(Self { roots, excludes, counts: counts.clone(), ending: Mutex::default() })
+    }
+
+    /// Says so when what is read next has been read.
+    pub fn end_with(&self, ending: Ending) {
+        *self.ending.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(ending);
     }
 }
 
@@ -133,7 +169,8 @@ impl ReadSource for Reading {
     fn entries(&self) -> Walk {
         let mut roots = self.roots.clone();
         roots.reverse();
-        Walk { roots, levels: Vec::new(), excludes: self.excludes.clone(), counts: self.counts.clone() }
+        let ending = self.ending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take().map(Arc::new);
+        Walk { roots, levels: Vec::new(), excludes: self.excludes.clone(), counts: self.counts.clone(), ending }
     }
 }
 
@@ -143,6 +180,7 @@ pub struct Walk {
     levels: Vec<Level>,
     excludes: Gitignore,
     counts: Arc<Counts>,
+    ending: Option<Arc<Ending>>,
 }
 
 /// A directory that is being walked through.
@@ -191,6 +229,7 @@ impl Walk {
             name: name.into(),
             from: from.clone(),
             counts: self.counts.clone(),
+            ending: self.ending.clone(),
         };
         if node.is_dir() {
             self.descend(
@@ -237,18 +276,14 @@ impl Walk {
             Err(error) => self.counts.missed(&level.from, &error.into()),
         }
     }
-}
 
-impl Iterator for Walk {
-    type Item = RusticResult<ReadSourceEntry<OpenLater>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    fn advance(&mut self) -> Option<ReadSourceEntry<OpenLater>> {
         loop {
             let Some(level) = self.levels.last_mut() else {
                 let root = self.roots.pop()?;
                 let paths = (PathBuf::new(), root.to.clone(), root.from.clone());
                 match self.entry(&root.directory, &root.name, paths) {
-                    Some(entry) => return Some(Ok(entry)),
+                    Some(entry) => return Some(entry),
                     None => continue,
                 }
             };
@@ -259,9 +294,21 @@ impl Iterator for Walk {
             let directory = level.directory.clone();
             let paths = (level.below.join(&name), level.to.join(&name), level.from.join(&name));
             if let Some(entry) = self.entry(&directory, &name, paths) {
-                return Some(Ok(entry));
+                return Some(entry);
             }
         }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = RusticResult<ReadSourceEntry<OpenLater>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance();
+        if next.is_none() {
+            self.ending = None;
+        }
+        next.map(Ok)
     }
 }
 
@@ -271,6 +318,7 @@ pub struct OpenLater {
     name: OsString,
     from: PathBuf,
     counts: Arc<Counts>,
+    ending: Option<Arc<Ending>>,
 }
 
 impl ReadSourceOpen for OpenLater {
@@ -285,7 +333,7 @@ impl ReadSourceOpen for OpenLater {
             if is_file { Ok(file) } else { Err(Errno::NOENT) }
         });
         match opened {
-            Ok(file) => Ok(Content { file: file.into(), from: self.from, counts: self.counts }),
+            Ok(file) => Ok(Content { file: file.into(), from: self.from, counts: self.counts, _ending: self.ending }),
             Err(error) => {
                 // A link where a file was is another way of having gone away.
                 let error = if error == Errno::LOOP { Errno::NOENT } else { error };
@@ -301,6 +349,7 @@ pub struct Content {
     file: File,
     from: PathBuf,
     counts: Arc<Counts>,
+    _ending: Option<Arc<Ending>>,
 }
 
 impl Read for Content {

@@ -42,6 +42,8 @@ pub enum Kind {
     Damaged,
     /// What is to be saved is not there or cannot be read at all.
     Source,
+    /// A dump of a database is not whole.
+    Dump,
     /// The place for a restore cannot be used.
     Target,
     /// No snapshot, or several, go by this name; or it has no such path.

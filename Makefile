@@ -114,6 +114,13 @@ demo-clean: ## Remove what an interrupted demo left
 figures: tools build ## What moorline costs a host: time, memory, bytes on the wire (printed, not judged)
 	benches/figures
 
+# `full`: 2 GiB and 400,000 tiny files, a quarter of an hour. `small`: a tenth.
+SIZE ?= full
+
+.PHONY: bench-backups
+bench-backups: tools build ## Backup jobs beside restic: time, memory, bytes sent (SIZE=small for a tenth)
+	benches/backups --size $(SIZE)
+
 .PHONY: mutants
 mutants: ## Break decide/trust line by line, and see which breaks no test notices (one to two hours)
 	scripts/mutants

@@ -1,6 +1,7 @@
 //! Puts restic's layout of files upon a [`Store`], for rustic. It fails fast after a write that failed for good, and
 //! holds the snapshot back until the job has judged what went into it.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,7 @@ pub struct Backend {
     spoiled: Mutex<Option<Trouble>>,
     last: Mutex<Option<Trouble>>,
     saved: Mutex<Option<Id>>,
+    held: Mutex<BTreeMap<Id, Bytes>>,
 }
 
 impl Backend {
@@ -29,11 +31,13 @@ impl Backend {
             spoiled: Mutex::new(None),
             last: Mutex::new(None),
             saved: Mutex::new(None),
+            held: Mutex::default(),
         }
     }
 
     /// From now on, or no longer, a snapshot that rustic writes is not written: rustic saves one whatever could not be
-    /// read, and the job has to see first what that was.
+    /// read, and the job has to see first what that was. It can be read, as the parent of the next one. Nor is the
+    /// configuration written: what a job changes in it is for this job.
     pub fn hold_snapshots(&self, hold: bool) {
         self.holds_snapshots.store(hold, Ordering::SeqCst);
     }
@@ -135,6 +139,9 @@ impl ReadBackend for Backend {
     }
 
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
+        if let Some(held) = lock(&self.held).get(id).filter(|_| kind == FileType::Snapshot) {
+            return Ok(held.clone());
+        }
         self.keep(self.store.read(&path(kind, id), None))
     }
 
@@ -156,8 +163,15 @@ impl WriteBackend for Backend {
     }
 
     fn write_bytes(&self, kind: FileType, id: &Id, _: bool, content: BytesList) -> RusticResult<()> {
-        if kind == FileType::Snapshot && self.holds_snapshots.load(Ordering::SeqCst) {
-            return Ok(());
+        if self.holds_snapshots.load(Ordering::SeqCst) {
+            match kind {
+                FileType::Snapshot => {
+                    lock(&self.held).insert(*id, content.into_vec().concat().into());
+                    return Ok(());
+                }
+                FileType::Config => return Ok(()),
+                FileType::Pack | FileType::Index | FileType::Key => {}
+            }
         }
         self.keep_writing(|| {
             let path = path(kind, id);

@@ -16,6 +16,7 @@ use super::backend::Backend;
 use super::dumps::{self, Dumps};
 use super::job::{self, Voice, explain};
 use super::order::{Backup, First, Line, Order, Passes, Saved, Turn};
+use super::passes;
 use super::source::{Counts, Ending, Reading};
 use super::trees::Trees;
 use super::trouble::{Kind, Trouble};
@@ -86,7 +87,10 @@ fn make(
         dumped = Some((snapshot, dumps.sizes()?));
         repository = look_again(backend, repository)?;
     }
-    let mut snapshot = archive(backend, &repository, task, &reading, parents())?;
+    let reading = Arc::new(reading);
+    let (draft, options, paths) = draft(backend, task, parents())?;
+    let live = passes::archive(repository, &options, &reading, &draft, &paths, || counts.begin_again());
+    let (mut repository, mut snapshot) = live.map_err(|error| explain(backend, &error))?;
     if task.passes == Passes::LiveThenStill {
         repository = look_again(backend, repository)?;
         wait_until_they_stand(voice)?;
@@ -94,7 +98,7 @@ fn make(
         reading.end_with(Ending::new(voice.clone()));
         let live = std::mem::take(&mut snapshot);
         let first = parents().parents(vec![live.id.to_hex().as_str().to_owned()]);
-        snapshot = archive(backend, &repository, task, &reading, first)?;
+        snapshot = archive(backend, &repository, task, &*reading, first)?;
         // What the live pass left is no snapshot that anybody could look at.
         (snapshot.parent, snapshot.parents) = (live.parent, live.parents);
         let (sum, live) = (snapshot.summary.get_or_insert_default(), live.summary.unwrap_or_default());
@@ -137,14 +141,23 @@ where
     S::Open: Send,
     S::Iter: Send,
 {
-    let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
+    let (draft, options, paths) = draft(backend, task, parents)?;
+    repository.archive(&options, source, draft, &paths).map_err(|error| explain(backend, &error))
+}
+
+/// What rustic is told of a snapshot before it reads anything.
+fn draft(
+    backend: &Backend,
+    task: &Backup,
+    parents: ParentOptions,
+) -> Result<(SnapshotFile, BackupOptions, Vec<PathBuf>), Trouble> {
     let snapshot = SnapshotOptions::default().host(task.host.clone()).label(task.label.clone()).to_snapshot();
-    let mut snapshot = snapshot.map_err(failed)?;
+    let mut snapshot = snapshot.map_err(|error| explain(backend, &error))?;
     snapshot.tags.add_all(vec![tags(&task.tags)?]);
     let options = BackupOptions::default().no_scan(true).parent_opts(parents);
     let dumps = task.dumps.iter().map(|dump| dumps::directory(&task.label).join(&dump.to));
-    let paths: Vec<PathBuf> = task.sources.iter().map(|source| source.to.clone()).chain(dumps).collect();
-    repository.archive(&options, source, snapshot, &paths).map_err(failed)
+    let paths = task.sources.iter().map(|source| source.to.clone()).chain(dumps).collect();
+    Ok((snapshot, options, paths))
 }
 
 /// What was just written is found in the index only if that is read again.

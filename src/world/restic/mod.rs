@@ -27,6 +27,7 @@ mod inputs;
 mod job;
 mod login;
 mod nodes;
+mod passes;
 mod place;
 mod restore;
 mod source;
@@ -39,6 +40,10 @@ use trouble::{Kind, Trouble};
 
 /// This program, also when the file it was started from was replaced meanwhile.
 const OURSELVES: &str = "/proc/self/exe";
+/// How the C library keeps the job's memory: two heaps, not one for each of its many threads, and what is given back is
+/// kept for the next one. rustic asks for a compressor of some 100 KiB for each piece of data.
+const HEAP: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "33554432")];
 /// How long a job may be silent: one connection that hangs is given up after a minute, and tried six times.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
@@ -194,8 +199,7 @@ async fn converse(
         .args(["internals", "restic"])
         .env_clear()
         .envs(ENVIRONMENT)
-        // Each of its threads would keep a heap of its own otherwise.
-        .env("MALLOC_ARENA_MAX", "2")
+        .envs(HEAP)
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -25,6 +25,8 @@ const GO_STICKY: u32 = 1 << 20;
 
 /// The kernel's own bound for names, and for the value, of extended attributes.
 const LONGEST_ATTRIBUTE: usize = 64 * 1024;
+/// What nearly all of them fit into.
+const SHORT_ATTRIBUTE: usize = 512;
 
 /// The mode as restic keeps it.
 fn to_go(mode: u32) -> u32 {
@@ -95,27 +97,36 @@ pub fn metadata(stat: &Stat, attributes: &[(String, Vec<u8>)]) -> Metadata {
 pub fn attributes(directory: &OwnedFd, name: &OsStr) -> Result<Vec<(String, Vec<u8>)>, Errno> {
     // There is no call that takes a directory and a name. The number stands for the open directory, whatever its path.
     let path = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
-    let mut names = vec![0; LONGEST_ATTRIBUTE];
-    let length = match llistxattr(&path, &mut names[..]) {
-        Ok(length) => length,
+    let names = match filled(|space| llistxattr(&path, space)) {
+        Ok(names) => names,
         Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     let mut found = Vec::new();
     for attribute in names {
-        let mut value = vec![0; LONGEST_ATTRIBUTE];
-        match lgetxattr(&path, attribute, &mut value[..]) {
-            Ok(length) => {
-                value.truncate(length);
-                found.push((String::from_utf8_lossy(attribute).into_owned(), value));
-            }
+        match filled(|space| lgetxattr(&path, attribute, space)) {
+            Ok(value) => found.push((String::from_utf8_lossy(attribute).into_owned(), value)),
             // Taken away since it was listed.
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(found)
+}
+
+/// What the kernel fills a space with. It is asked for every file, and most have none: the large space is for the others.
+fn filled(ask: impl Fn(&mut [u8]) -> Result<usize, Errno>) -> Result<Vec<u8>, Errno> {
+    let mut short = [0; SHORT_ATTRIBUTE];
+    match ask(&mut short) {
+        Err(Errno::RANGE) => {
+            let mut long = vec![0; LONGEST_ATTRIBUTE];
+            let length = ask(&mut long)?;
+            long.truncate(length);
+            Ok(long)
+        }
+        length => length.map(|length| short[..length].to_vec()),
+    }
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use moorline::decide::backup::event::BackupEvent;
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
+use moorline::model::backup::{Job, JobEnd, JobReport};
 use moorline::model::ledger::{Begun, Handover, Lead, Published, PulledImage, Settled, Standing};
 use moorline::model::policy::{Exception, Rule};
 use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceStatus};
@@ -486,7 +488,42 @@ fn events() -> Vec<Event> {
         Event::StatusUnserved {
             fault: Box::new(Fault::new(Code::StatusUnserved, "the status page cannot be served at 100.64.0.1:9464")),
         },
+        Event::Backup(BackupEvent::JobBegan {
+            run: run(),
+            job: Job::Backup,
+            repository: text("box"),
+            stack: Some(text("web")),
+        }),
+        job(JobEnd::Done, None, None),
+        job(JobEnd::Done, None, Some(3)),
+        job(JobEnd::Partial, None, None),
+        job(JobEnd::Failed, Some(Code::BackupFull), None),
+        job(JobEnd::Failed, Some(Code::Stopped), None),
+        Event::Backup(BackupEvent::NightEnded { exit: Some(0) }),
+        Event::Backup(BackupEvent::NightFailed {
+            fault: Box::new(Fault::new(Code::BackupFailed, "a night could not be begun")),
+        }),
     ]
+}
+
+fn job(end: JobEnd, code: Option<Code>, recovered: Option<u32>) -> Event {
+    let (is_whole, fault) = (end == JobEnd::Done, code.map(|code| Fault::new(code, "no room is left on the storage")));
+    let partial = (end == JobEnd::Partial).then(|| "/volumes/data/x: permission denied".to_owned());
+    let report = JobReport {
+        job: Job::Backup,
+        repository: "box".into(),
+        stack: Some("web".into()),
+        began: at(0),
+        ended: at(40),
+        end,
+        problems: fault.iter().map(|fault| fault.sentence.clone()).chain(partial).collect(),
+        snapshot: is_whole.then(|| "1980cc6b".to_owned()),
+        files: 1200,
+        bytes: 38 << 20,
+        bytes_added: 2 << 20,
+    };
+    let (run, fault) = ("20260101T000000.000Z-12".to_owned(), fault.map(Box::new));
+    Event::Backup(BackupEvent::JobEnded { run, report: Box::new(report), fault, recovered })
 }
 
 fn is_listed(event: &Event) -> bool {
@@ -523,7 +560,13 @@ fn is_listed(event: &Event) -> bool {
         | Event::SecretsForgotten { .. }
         | Event::PushSent { .. }
         | Event::PushFailed { .. }
-        | Event::StatusUnserved { .. } => true,
+        | Event::StatusUnserved { .. }
+        | Event::Backup(
+            BackupEvent::JobBegan { .. }
+            | BackupEvent::JobEnded { .. }
+            | BackupEvent::NightEnded { .. }
+            | BackupEvent::NightFailed { .. },
+        ) => true,
     }
 }
 

@@ -53,6 +53,7 @@ impl Host {
             status: None,
             state: scratch.join("state"),
             run: scratch.join("run"),
+            timer: None,
             memory: MemoryPolicy::AllowTmpfs,
         };
         Self { settings, scratch }

@@ -17,6 +17,8 @@ use support::{Engine, Lab, Vps, search_for_canary, until};
 const UNITS: [&str; 4] =
     ["run-moorline.mount", "moorline-secrets.service", "moorline-courier.service", "moorline.service"];
 
+const NIGHT: [&str; 2] = ["moorline-backup.service", "moorline-backup.timer"];
+
 const CANARIES: [&str; 3] = ["canary-owned-31c8", "canary-everyones-77aa", "canary-rendered-90be"];
 const IN_CLEAR: &str = "stands-in-the-repository-18d2";
 
@@ -71,7 +73,7 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> Vps<'engine> {
     for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
         vps.copy(&lab.host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
     }
-    for unit in UNITS {
+    for unit in UNITS.iter().chain(&NIGHT) {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
         vps.copy(&shipped, &format!("/etc/systemd/system/{unit}"), "0644");
     }
@@ -171,7 +173,7 @@ fn the_units_are_what_they_say() {
     let before = services(&vps);
 
     // An unknown key is only a warning, with exit code 0.
-    let paths = UNITS.map(|unit| format!("/etc/systemd/system/{unit}"));
+    let paths: Vec<String> = UNITS.iter().chain(&NIGHT).map(|unit| format!("/etc/systemd/system/{unit}")).collect();
     let verify: Vec<&str> = ["systemd-analyze", "verify"].into_iter().chain(paths.iter().map(String::as_str)).collect();
     let verified = vps.exec(&verify);
     assert!(verified.is_success() && verified.said().is_empty(), "{verified}");
@@ -189,6 +191,16 @@ fn the_units_are_what_they_say() {
 
     // Without this order it would usually be right, too.
     assert!(vps.property("docker.service", "After").split(' ').any(|unit| unit == "moorline-secrets.service"));
+
+    // The timer begins the night, which has nothing to do here, and takes nothing along either.
+    vps.systemctl(&["enable", "--now", NIGHT[1]]);
+    assert!(vps.is_active(NIGHT[1]));
+    let next = vps.property(NIGHT[1], "NextElapseUSecRealtime");
+    assert!(!next.is_empty() && next != "n/a", "{next}");
+    vps.systemctl(&["start", NIGHT[0]]);
+    let said = vps.journal(NIGHT[0]);
+    assert!(said.contains("nothing is due") && vps.property(NIGHT[0], "Result") == "success", "{said}");
+    assert_eq!(vps.property(NIGHT[0], "MemoryMax"), (512_u64 << 20).to_string());
 
     // What is stopped takes nothing along that a container mounts, and nobody is there to put it back.
     vps.systemctl(&[&["stop"], &UNITS[1..]].concat());

@@ -2,7 +2,7 @@
 
 use super::{Host, block_on};
 use crate::decide::fault::Fault;
-use crate::runs::agent::agent;
+use crate::runs::agent::{agent, nights};
 use crate::world::lock::{self, Lock};
 use crate::world::{World, systemd};
 
@@ -12,7 +12,7 @@ pub fn run(host: &Host) -> Result<u8, Fault> {
     let _lock = Lock::take(&world.settings().run.join(lock::AGENT), "run", world.now())?;
     block_on(async {
         tokio::select! {
-            () = agent(&*world) => Ok(()),
+            ((), ()) = async { tokio::join!(agent(&*world), nights(&*world, &host.config)) } => Ok(()),
             Err(error) = world.stop().listen() => Err(error),
             () = systemd::beat() => Ok(()),
         }

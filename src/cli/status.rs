@@ -4,11 +4,12 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::{Host, block_on, show};
-use crate::decide::backup::logbook;
+use crate::decide::backup::{logbook, overview};
 use crate::decide::fault::Fault;
 use crate::decide::report;
 use crate::model::report::ServiceStatus;
 use crate::model::{Failure, Ledger, Left, Report};
+use crate::runs::backup::account;
 use crate::world::logbook::Logs as _;
 use crate::world::{World, last_report, ledger, lock};
 
@@ -41,13 +42,17 @@ pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let running = lock::holder(&settings.run.join(lock::AGENT));
     let now = world.now();
     let backups = logbook::statuses(&world.logbook()?, now);
+    let (night, backing) = (account::next(&*world)?, lock::holder(&settings.run.join(lock::BACKUP)));
     let problems: Vec<&String> = backups.iter().filter_map(|backup| backup.problem.as_ref()).collect();
     if arguments.json {
         let mut value = as_json(&settings.host, &ledger, last.as_ref(), &services, engine.as_ref(), running.as_ref());
         value["backups"] = json!(backups);
+        value["night"] = json!({ "next": night, "running": backing });
         show::json(&value)?;
     } else {
         show::text(&as_text(&settings.host, &ledger, last.as_ref(), &services, running.as_ref(), now))?;
+        let at_work = backing.map(|holder| (holder.pid, holder.since));
+        show::text(&overview::text(&backups, night, at_work, now))?;
         for problem in &problems {
             show::text(&format!("backups   {problem}\n"))?;
         }

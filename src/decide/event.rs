@@ -3,6 +3,7 @@
 //! Error: a person must move. Warning: the next run may mend it. Info: something changed or ended.
 //! Debug: something was looked at. A field never holds content, a URL with a password or a push token.
 
+use crate::decide::backup::event::BackupEvent;
 use crate::decide::fault::{Fault, Mover};
 use crate::model::report::RunEnd;
 use crate::model::{Report, Revision, Step, Verdict};
@@ -77,6 +78,8 @@ pub enum Event {
     PushFailed { monitor: String, fault: Box<Fault> },
     /// The status page cannot be served.
     StatusUnserved { fault: Box<Fault> },
+    /// Something about backups.
+    Backup(BackupEvent),
 }
 
 /// How loud.
@@ -131,6 +134,7 @@ impl Event {
             Event::PushSent { .. } => "push-sent",
             Event::PushFailed { .. } => "push-failed",
             Event::StatusUnserved { .. } => "status-unserved",
+            Event::Backup(event) => event.name(),
         }
     }
 
@@ -157,6 +161,7 @@ impl Event {
                     _ => Level::Error,
                 },
             },
+            Event::Backup(event) => event.level(),
             Event::LedgerMended { .. } => Level::Warning,
             Event::StatusUnserved { .. } => Level::Warning,
             Event::SecretsRestored { left, .. } if !left.is_empty() => Level::Warning,
@@ -230,6 +235,7 @@ impl Event {
             Event::PushSent { monitor } => format!("push sent: {monitor}"),
             Event::PushFailed { monitor, fault } => format!("push failed: {monitor}: {}", one_line(fault)),
             Event::StatusUnserved { fault } => format!("status unserved: {}", one_line(fault)),
+            Event::Backup(event) => event.message(),
         }
     }
 
@@ -358,13 +364,15 @@ impl Event {
                 fields.push(("monitor", monitor.clone()));
                 fault_fields(&mut fields, fault);
             }
+            Event::Backup(event) => event.add_fields(&mut fields),
             Event::ServiceStopped { .. } | Event::LedgerMended { .. } => {}
         }
         fields
     }
 }
 
-fn fault_fields(fields: &mut Vec<(&'static str, String)>, fault: &Fault) {
+/// The code of a fault, and who moves next.
+pub(super) fn fault_fields(fields: &mut Vec<(&'static str, String)>, fault: &Fault) {
     fields.push(("fault", fault.code.name().to_owned()));
     fields.push(("mover", fault.code.mover().to_string()));
 }
@@ -375,7 +383,7 @@ fn on(stack: &Option<String>) -> String {
 }
 
 /// A fault on one line: the sentence and its first cause.
-fn one_line(fault: &Fault) -> String {
+pub(super) fn one_line(fault: &Fault) -> String {
     match fault.because.first() {
         Some(cause) => format!("{}: {cause}", fault.sentence),
         None => fault.sentence.clone(),

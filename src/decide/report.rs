@@ -71,11 +71,16 @@ pub struct Draft {
     pub held: BTreeMap<String, String>,
 }
 
+/// The name of a run: it sorts by time, and no other process has it.
+pub fn name(began: Timestamp, process: u32) -> String {
+    format!("{}-{process}", began.strftime("%Y%m%dT%H%M%S%.3fZ"))
+}
+
 impl Draft {
     /// A run that has only just begun.
     pub fn begin(host: &str, occasion: &str, now: Timestamp, process: u32) -> Self {
         Self {
-            run: format!("{}-{process}", now.strftime("%Y%m%dT%H%M%S%.3fZ")),
+            run: name(now, process),
             host: host.to_owned(),
             occasion: occasion.to_owned(),
             began: now,

@@ -71,6 +71,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::BackupSource
         | Code::BackupDump
         | Code::BackupFailed
+        | Code::BackupBudget
         | Code::NetworkInUse
         // So is the host itself.
         | Code::SettingsInvalid

@@ -10,7 +10,7 @@ use crate::decide::fault::{Code, Fault};
 use crate::decide::remote::is_branch;
 use crate::decide::schedule;
 use crate::model::Revision;
-use crate::model::settings::{MemoryPolicy, Settings};
+use crate::model::settings::{MemoryPolicy, Settings, Timer};
 
 /// How often the courier asks when nothing else is said.
 const POLL: &str = "60s";
@@ -30,6 +30,7 @@ struct AgentFile {
     anchor: Option<Revision>,
     poll: Option<String>,
     interval: Option<String>,
+    backups: Option<TimerWord>,
     #[serde(default)]
     git: GitFile,
     #[serde(default)]
@@ -38,6 +39,13 @@ struct AgentFile {
     status: StatusFile,
     #[serde(default)]
     paths: PathsFile,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TimerWord {
+    Timer,
+    Run,
 }
 
 #[derive(Default, Deserialize)]
@@ -115,6 +123,10 @@ pub fn read(text: &str, path: &str) -> Result<Settings, Fault> {
         status: file.status.listen,
         state: file.paths.state.unwrap_or_else(|| "/var/lib/moorline".into()),
         run: file.paths.run.unwrap_or_else(|| "/run/moorline".into()),
+        timer: file.backups.map(|word| match word {
+            TimerWord::Timer => Timer::Systemd,
+            TimerWord::Run => Timer::Keeper,
+        }),
         memory,
     };
     for path in [&settings.state, &settings.run, &settings.socket, &settings.age_key, &settings.known_hosts] {
@@ -146,6 +158,7 @@ pub fn of_nowhere(host: &str, compose: Option<PathBuf>) -> Settings {
         status: None,
         state: nowhere.join("state"),
         run: nowhere.join("run"),
+        timer: None,
         memory: MemoryPolicy::AllowTmpfs,
     }
 }
@@ -168,6 +181,16 @@ mod tests {
         assert_eq!(settings.poll, Duration::from_secs(60));
         assert_eq!(settings.age_key, PathBuf::from("/etc/moorline/age.key"));
         assert_eq!(settings.memory, MemoryPolicy::NeverOnDisk);
+        assert_eq!(settings.timer, None);
+    }
+
+    #[test]
+    fn the_keeper_may_be_told_to_begin_nights() {
+        let text =
+            |word: &str| format!("host = \"alpha\"\nremote = \"git@example.org:fleet.git\"\nbackups = \"{word}\"\n");
+        assert_eq!(read(&text("run"), "agent.toml").unwrap().timer, Some(Timer::Keeper));
+        assert_eq!(read(&text("timer"), "agent.toml").unwrap().timer, Some(Timer::Systemd));
+        assert!(read(&text("never"), "agent.toml").is_err());
     }
 
     #[test]

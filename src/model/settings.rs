@@ -45,8 +45,19 @@ pub struct Settings {
     pub state: PathBuf,
     /// State that must not reach a disk; `/run/moorline`.
     pub run: PathBuf,
+    /// Who begins nights; systemd's timer wherever systemd is when not set.
+    pub timer: Option<Timer>,
     /// File systems for `run` besides ramfs that the owner of this host accepts by name.
     pub memory: MemoryPolicy,
+}
+
+/// Who looks at the clock for backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// `moorline-backup.timer`.
+    Systemd,
+    /// `moorline run`.
+    Keeper,
 }
 
 /// Which file systems may hold secrets.

@@ -1,13 +1,18 @@
-//! `moorline run`: reconciles whenever there is a reason to, until it is asked to stop.
+//! `moorline run`: reconciles whenever there is a reason to, until it is asked to stop; and begins nights where nobody else
+//! does.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::decide::backup::event::BackupEvent;
 use crate::decide::event::Event;
 use crate::decide::retry;
 use crate::decide::schedule::{self, Share};
+use crate::runs::backup::account;
 use crate::runs::reconcile::reconcile;
+use crate::world::night::Nights;
 use crate::world::{Occasion, World};
 
 /// How soon it is tried again when another run is in the way.
@@ -15,6 +20,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// How soon a host looks again that waits for its wave.
 const SOONEST: Duration = Duration::from_secs(1);
+
+/// How often the clock is looked at for backups, where no timer does it.
+const TICK: Duration = Duration::from_mins(1);
 
 /// Runs until the order to stop. The step in flight is finished, and its run is reported, before this returns.
 pub async fn agent(world: &impl World) {
@@ -48,4 +56,22 @@ pub async fn agent(world: &impl World) {
 fn next(world: &impl World, on_grid: Timestamp) -> Timestamp {
     let moment = world.ledger().ok().and_then(|ledger| retry::next_moment(&ledger, world.now()));
     moment.map_or(on_grid, |moment| moment.min(on_grid))
+}
+
+/// Begins a night whenever something is due, until the order to stop, where no timer does. A night is a process of its own,
+/// so that it keeps no run waiting; there is one at a time, and it ends with the keeper. `config` is the path of `agent.toml`.
+pub async fn nights(world: &(impl World + Nights), config: &Path) {
+    if !world.keeps_nights() {
+        return;
+    }
+    while !world.stopping() {
+        // An account that cannot be read is told to the monitors after every run.
+        if account::due(world, None).is_ok_and(|due| !due.is_empty()) {
+            world.say(Event::Backup(match world.night(config).await {
+                Ok(exit) => BackupEvent::NightEnded { exit },
+                Err(fault) => BackupEvent::NightFailed { fault: Box::new(fault) },
+            }));
+        }
+        world.wait(TICK).await;
+    }
 }

@@ -196,7 +196,8 @@ impl Group {
         Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends a signal to all of it.
+    pub(super) fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // The group may be gone already; then there is nothing to end.
             let _ = kill_process_group(group, signal);

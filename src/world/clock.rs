@@ -3,11 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// The time.
 #[allow(clippy::disallowed_methods, reason = "the one place that asks for the time")]
 pub fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// The zone of this host's own clock; UTC if it says nothing.
+pub fn zone() -> TimeZone {
+    TimeZone::system()
 }
 
 /// Waits, and lets everything else go on.

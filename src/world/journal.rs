@@ -7,6 +7,7 @@ use std::io::Write;
 use log::Record;
 use systemd_journal_logger::{JournalLog, connected_to_journal};
 
+use crate::decide::backup::event::BackupEvent;
 use crate::decide::event::{Event, Level};
 
 /// The name under which `journalctl -t` finds us.
@@ -65,6 +66,7 @@ fn is_answer(event: &Event) -> bool {
             | Event::HoldSet { .. }
             | Event::HoldReleased { .. }
             | Event::AnchorMoved { .. }
+            | Event::Backup(BackupEvent::JobEnded { .. })
     )
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::decide::digest::DigestKey;
 use crate::decide::drift::Edited;
@@ -53,6 +54,7 @@ pub mod life;
 pub mod lock;
 pub mod logbook;
 pub mod memory;
+pub mod night;
 pub mod nowhere;
 pub mod outbox;
 pub mod own_memory;
@@ -161,6 +163,8 @@ pub trait World: logbook::Logs + restic::Restic + quiesce::Quiet {
     fn settings(&self) -> &Settings;
     /// The time.
     fn now(&self) -> Timestamp;
+    /// The zone of this host's own clock.
+    fn zone(&self) -> TimeZone;
     /// Waits, without keeping anything else from going on.
     async fn wait(&self, time: Duration);
     /// Whether this process was asked to stop; then no further step is begun.

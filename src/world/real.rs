@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::decide::digest::DigestKey;
 use crate::decide::drift::Edited;
@@ -99,6 +100,10 @@ impl World for Real {
 
     fn now(&self) -> Timestamp {
         clock::now()
+    }
+
+    fn zone(&self) -> TimeZone {
+        clock::zone()
     }
 
     async fn wait(&self, time: Duration) {

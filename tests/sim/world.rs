@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use moorline::decide::digest::DigestKey;
 use moorline::decide::drift::Edited;
 use moorline::decide::event::Event;
@@ -539,6 +540,10 @@ impl World for Sim {
     fn now(&self) -> Timestamp {
         self.host().clock += 1;
         self.host().time()
+    }
+
+    fn zone(&self) -> TimeZone {
+        TimeZone::UTC
     }
 
     async fn wait(&self, time: Duration) {

@@ -8,17 +8,18 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::push::Status;
 use crate::decide::schedule::show_duration;
-use crate::model::backup::{BackupStatus, Backups, Entry, Every, Job, JobEnd, JobReport, Logbook};
+use crate::model::backup::{BackupStatus, Backups, Deletes, Entry, Every, Job, JobEnd, JobReport, Keep, Logbook};
 
 /// How old the last good snapshot of a stack may be: a night, and two hours for a night that takes longer.
 pub const FRESH: Duration = Duration::from_hours(26);
 /// How long a restore stays a proof.
 pub const PROVEN: Duration = Duration::from_hours(45 * 24);
-/// How much later than planned a check of the data may be done.
+/// How much later than planned work on a repository may be done.
 const GRACE: Duration = Duration::from_hours(48);
 
 /// Makes the account of what this host must have agree with what the repository says now.
 pub fn expect(logbook: &mut Logbook, backups: &Backups, stacks: &[String], now: Timestamp) {
+    logbook.schedule = Some(backups.schedule());
     let mut before = std::mem::take(&mut logbook.entries);
     let mut want = |job: Job, repository: &str, stack: Option<&String>, fresh: Duration| {
         let key = key(job, repository, stack.map(String::as_str));
@@ -37,8 +38,12 @@ pub fn expect(logbook: &mut Logbook, backups: &Backups, stacks: &[String], now: 
     };
     for repository in &backups.repositories {
         stacks.iter().for_each(|stack| want(Job::Backup, &repository.name, Some(stack), FRESH));
+        let late = |days: u32| Duration::from_hours(24 * u64::from(days)) + GRACE;
         if let Some(days) = backups.check.days() {
-            want(Job::Check, &repository.name, None, Duration::from_hours(24 * u64::from(days)) + GRACE);
+            want(Job::Check, &repository.name, None, late(days));
+        }
+        if repository.deletes == Deletes::Here && backups.keep != Keep::default() {
+            want(Job::Prune, &repository.name, None, late(7));
         }
     }
     // A drill proves the way back, and one way back is enough.
@@ -61,13 +66,20 @@ pub fn record(logbook: &mut Logbook, report: &JobReport) {
     entry.last = Some(report.clone());
 }
 
+/// After how many failures this report says that it works again; none if it does not, or nothing had failed.
+pub fn recovered(logbook: &Logbook, report: &JobReport) -> Option<u32> {
+    let entry = logbook.entries.get(&key(report.job, &report.repository, report.stack.as_deref()))?;
+    let failed_before = entry.last.as_ref().is_some_and(|last| last.end != JobEnd::Done);
+    (failed_before && report.end == JobEnd::Done).then_some(entry.failures)
+}
+
 fn key(job: Job, repository: &str, stack: Option<&str>) -> String {
     format!("{}/{repository}/{}", job.name(), stack.unwrap_or_default())
 }
 
 /// What a person must look at; none if all is well, or nothing is late yet.
 pub fn problem(entry: &Entry, now: Timestamp) -> Option<String> {
-    let what = subject(entry);
+    let what = subject(entry.job, entry.stack.as_deref(), &entry.repository);
     let last = entry.last.as_ref();
     let cause = last.filter(|last| last.end != JobEnd::Done).map(|last| {
         let first = last.problems.first().map_or("no cause was recorded", String::as_str);
@@ -85,14 +97,13 @@ pub fn problem(entry: &Entry, now: Timestamp) -> Option<String> {
             Some(format!("{what}: wanted for {}, and never good{tail}", rough(old)))
         }
         (Some(JobEnd::Partial), ..) => Some(format!("{what} is partial{}", tail_or(""))),
-        (Some(JobEnd::Failed), ..) => Some(format!("{what} failed{}", tail_or(""))),
+        (Some(JobEnd::Failed | JobEnd::OutOfTime), ..) => Some(format!("{what} failed{}", tail_or(""))),
         (Some(JobEnd::Done) | None, ..) => None,
     }
 }
 
 /// `backup of nextcloud to box`.
-fn subject(entry: &Entry) -> String {
-    let Entry { job, repository, stack, .. } = entry;
+pub fn subject(job: Job, stack: Option<&str>, repository: &str) -> String {
     match (job, stack) {
         (Job::Backup, Some(stack)) => format!("backup of {stack} to {repository}"),
         (_, Some(stack)) => format!("{} of {stack} from {repository}", job.name()),
@@ -115,7 +126,7 @@ pub fn statuses(logbook: &Logbook, now: Timestamp) -> Vec<BackupStatus> {
 /// What the monitor of a job is told, each time that anything is told at all: a host that is dead says nothing, and is
 /// down for that. Nothing while all there is to say is that nothing is late yet.
 pub fn told(logbook: &Logbook, job: Job, now: Timestamp) -> Option<(Status, String)> {
-    let entries: Vec<&Entry> = logbook.entries.values().filter(|entry| entry.job == job).collect();
+    let entries: Vec<&Entry> = logbook.entries.values().filter(|entry| monitor(entry.job) == job).collect();
     let problems: Vec<String> = entries.iter().filter_map(|entry| problem(entry, now)).collect();
     if let Some(first) = problems.first() {
         let more = problems.len() - 1;
@@ -135,6 +146,15 @@ pub fn told(logbook: &Logbook, job: Job, now: Timestamp) -> Option<(Status, Stri
     Some((Status::Up, text))
 }
 
+/// The job whose monitor is told of this one. A repository that is not pruned grows until it is full; there is no monitor
+/// of its own for that.
+fn monitor(job: Job) -> Job {
+    match job {
+        Job::Check | Job::Prune => Job::Check,
+        Job::Backup | Job::Drill => job,
+    }
+}
+
 /// How long the last jobs of this kind took together, in milliseconds.
 pub fn took_ms(logbook: &Logbook, job: Job) -> Option<u64> {
     let last = logbook.entries.values().filter(|entry| entry.job == job).filter_map(|entry| entry.last.as_ref());
@@ -142,13 +162,13 @@ pub fn took_ms(logbook: &Logbook, job: Job) -> Option<u64> {
     u64::try_from(took.as_millis()).ok()
 }
 
-fn age(then: Timestamp, now: Timestamp) -> Duration {
+pub(super) fn age(then: Timestamp, now: Timestamp) -> Duration {
     // From the future after a clock was set back: as old as can be told, which is not at all.
     Duration::try_from(now.duration_since(then).max(SignedDuration::ZERO)).unwrap_or_default()
 }
 
 /// In whole hours, or minutes: seconds would be noise.
-fn rough(duration: Duration) -> String {
+pub(super) fn rough(duration: Duration) -> String {
     let unit = if duration >= Duration::from_hours(1) { 3600 } else { 60 };
     show_duration(Duration::from_secs(duration.as_secs() / unit * unit))
 }
@@ -294,5 +314,31 @@ mod tests {
         assert_eq!((status, text.as_str()), (Status::Down, "drill of web from box: the last good one is 45d1h old"));
         record(&mut logbook, &report(Job::Drill, Some("gone"), 0, JobEnd::Done, &[]));
         assert!(!logbook.entries.contains_key("drill/box/gone"));
+    }
+
+    #[test]
+    fn what_thins_its_repositories_must_prune_them_and_the_monitor_of_checks_hears_of_it() {
+        let mut backups = backups();
+        backups.repositories[1].deletes = Deletes::Elsewhere;
+        backups.keep.daily = 7;
+        let mut logbook = Logbook::default();
+        expect(&mut logbook, &backups, &[], at(0));
+        assert!(logbook.entries.contains_key("prune/box/") && !logbook.entries.contains_key("prune/disk/"));
+        record(&mut logbook, &report(Job::Prune, None, 1, JobEnd::Failed, &["storage is full"]));
+        let (status, text) = told(&logbook, Job::Check, at(2)).unwrap();
+        assert_eq!((status, text.as_str()), (Status::Down, "prune of box failed: storage is full"));
+    }
+
+    #[test]
+    fn the_first_one_that_works_again_says_after_how_many_failures() {
+        let mut logbook = small();
+        let report = |end| report(Job::Backup, Some("web"), 1, end, &[]);
+        assert_eq!(recovered(&logbook, &report(JobEnd::Done)), None, "nothing had failed");
+        record(&mut logbook, &report(JobEnd::Failed));
+        record(&mut logbook, &report(JobEnd::OutOfTime));
+        assert_eq!(recovered(&logbook, &report(JobEnd::Partial)), None);
+        assert_eq!(recovered(&logbook, &report(JobEnd::Done)), Some(2));
+        record(&mut logbook, &report(JobEnd::Done));
+        assert_eq!(recovered(&logbook, &report(JobEnd::Done)), None);
     }
 }

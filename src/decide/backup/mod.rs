@@ -2,9 +2,11 @@
 
 pub mod due;
 pub mod dump;
+pub mod event;
 mod extension;
 pub mod keep;
 pub mod logbook;
+pub mod overview;
 mod show;
 mod sources;
 

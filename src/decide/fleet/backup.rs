@@ -24,7 +24,7 @@ const KEY: &str = "BACKUP_SSH_KEY";
 /// How long a night may take when nothing is said.
 const BUDGET: Duration = Duration::from_hours(6);
 /// Less could not even open a repository; more, and a night would run into the next.
-const BUDGETS: std::ops::RangeInclusive<Duration> = Duration::from_mins(5)..=Duration::from_hours(23);
+const BUDGETS: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(23);
 /// The domain of Hetzner's Storage Boxes, which all show the same key.
 const STORAGE_BOXES: &str = ".your-storagebox.de";
 /// More would be a mistake in the making of the file.

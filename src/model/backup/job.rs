@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::civil::Time;
 use serde::{Deserialize, Serialize};
+
+use super::Every;
 
 /// A kind of work on repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,6 +65,8 @@ pub enum JobEnd {
     Partial,
     /// It was not done.
     Failed,
+    /// It was not done before the time of the night was over.
+    OutOfTime,
 }
 
 /// What is known of all jobs of a host: `backups.json`. Statuses and pushes are made from nothing else.
@@ -70,6 +75,24 @@ pub struct Logbook {
     /// What this host must have, and what it has; sorted by what it is.
     #[serde(default)]
     pub entries: BTreeMap<String, Entry>,
+    /// When something is due; none on a host that makes no backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+}
+
+/// When something is due, as the revision says that this host accepted last. It is kept here so that a look at the clock
+/// neither verifies a history nor opens a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// When a night begins, on the clock of `zone`.
+    pub at: Time,
+    /// An IANA name; the host's own zone when it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// How often the data of each repository is checked.
+    pub check: Every,
+    /// How often a restore is tried.
+    pub drill: Every,
 }
 
 /// What is known of one job for one stack in one repository.

@@ -12,7 +12,7 @@ mod job;
 mod standing;
 
 pub use before::{Before, Taken};
-pub use job::{BackupStatus, Entry, Job, JobEnd, JobReport, Logbook};
+pub use job::{BackupStatus, Entry, Job, JobEnd, JobReport, Logbook, Schedule};
 pub use standing::{Standing, Stood};
 
 /// `backup` of `host.yaml`, with every default filled in.
@@ -281,6 +281,13 @@ pub enum Quiesce {
 impl Repository {
     /// The name of the only one, if `host.yaml` gives it none.
     pub const ONLY: &str = "main";
+}
+
+impl Backups {
+    /// When something is due.
+    pub fn schedule(&self) -> Schedule {
+        Schedule { at: self.at, zone: self.zone.clone(), check: self.check, drill: self.drill }
+    }
 }
 
 impl Every {

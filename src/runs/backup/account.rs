@@ -1,13 +1,18 @@
 //! What of this host is backed up: the stacks as they should be, each with what goes into its snapshots; and whether it
 //! was, for whoever asks.
 
+use jiff::Timestamp;
+
+use crate::decide::backup::due::{self, Clock};
+use crate::decide::backup::event::BackupEvent;
 use crate::decide::backup::logbook;
 use crate::decide::event::Event;
-use crate::decide::fault::Fault;
+use crate::decide::fault::{Code, Fault};
 use crate::decide::push::{self, Status};
 use crate::decide::{backup, compose};
-use crate::model::backup::{BackupStatus, Job, Logbook, StackBackup};
+use crate::model::backup::{BackupStatus, Entry, Job, Logbook, StackBackup};
 use crate::model::{Desired, DesiredStack, HostSpec, Settings};
+use crate::runs::backup::snapshot::Outcome;
 use crate::world::World;
 
 /// What goes into the snapshots of each stack, in the order of `host.yaml`.
@@ -31,11 +36,55 @@ pub fn notes(desired: &Desired, spec: &HostSpec, settings: &Settings) -> Vec<Str
 /// Notes what this host must have from now on: what never comes is noticed, too.
 pub fn expect(world: &impl World, spec: &HostSpec) -> Result<(), Fault> {
     let Some(backups) = &spec.backups else {
-        return world.change_logbook(&mut |logbook| logbook.entries.clear());
+        return world.change_logbook(&mut |logbook| *logbook = Logbook::default());
     };
     let stacks: Vec<String> = spec.stacks.iter().map(|stack| stack.name.clone()).collect();
     let now = world.now();
     world.change_logbook(&mut |logbook| logbook::expect(logbook, backups, &stacks, now))
+}
+
+/// What is due now of what can be done: a stack that was never deployed here has nothing to save. `only` is a stack.
+pub fn due(world: &impl World, only: Option<&str>) -> Result<Vec<Entry>, Fault> {
+    let logbook = world.logbook()?;
+    let due = due::due(&logbook, &clock(world));
+    if due.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ledger = world.ledger()?;
+    let is_meant = |entry: &&Entry| match &entry.stack {
+        Some(stack) => ledger.applied.contains_key(stack) && only.is_none_or(|only| only == stack),
+        None => only.is_none(),
+    };
+    Ok(due.into_iter().filter(is_meant).cloned().collect())
+}
+
+/// When something is due, at the earliest; none on a host that makes no backups.
+pub fn next(world: &impl World) -> Result<Option<Timestamp>, Fault> {
+    Ok(due::next(&world.logbook()?, &clock(world)))
+}
+
+fn clock(world: &impl World) -> Clock {
+    Clock { host: world.settings().host.clone(), zone: world.zone(), now: world.now() }
+}
+
+/// Enters what a job did, and tells the journal. A job that was ended because moorline stops is not entered: it is due
+/// again at once, and nothing is wrong.
+pub fn enter(world: &impl World, run: &str, outcome: &Outcome) {
+    let Outcome { report, fault, .. } = outcome;
+    let is_stopped = fault.as_ref().is_some_and(|fault| fault.code == Code::Stopped);
+    let mut recovered = None;
+    if !is_stopped {
+        let entered = world.change_logbook(&mut |logbook| {
+            recovered = logbook::recovered(logbook, report);
+            logbook::record(logbook, report);
+        });
+        if let Err(fault) = entered {
+            world.say(Event::ReportLost { run: run.to_owned(), fault: Box::new(fault) });
+        }
+    }
+    let (run, fault) = (run.to_owned(), fault.clone().map(Box::new));
+    let report = Box::new(report.clone());
+    world.say(Event::Backup(BackupEvent::JobEnded { run, report, fault, recovered }));
 }
 
 /// How the backups of this host are. An account that cannot be read is in the journal and at the monitor.

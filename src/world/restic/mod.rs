@@ -39,7 +39,7 @@ use order::{Backup, LONGEST_LINE, Line, Order, Task, Turn};
 use trouble::{Kind, Trouble};
 
 /// This program, also when the file it was started from was replaced meanwhile.
-const OURSELVES: &str = "/proc/self/exe";
+pub(super) const OURSELVES: &str = "/proc/self/exe";
 /// How the C library keeps the job's memory: two heaps, not one for each of its many threads, and what is given back is
 /// kept for the next one. rustic asks for a compressor of some 100 KiB for each piece of data.
 const HEAP: [(&str, &str); 3] =

@@ -224,7 +224,11 @@ fn a_night_does_what_is_due_and_kuma_hears_how_it_went() {
 #[test]
 fn a_partial_night_ends_with_3_and_the_path_reaches_kuma() {
     let nights = Nights::new(|_, disk| format!("  repository: {}\n", disk.display()));
+    // Without an account nothing is ever due. Whoever calls it by hand begins one.
+    fs::remove_file(nights.lab.host.state().join("backups.json")).unwrap();
+    assert_eq!(nights.if_due().succeeds(), "nothing is due");
     nights.moorline(&["backup", "--init"]).succeeds();
+    assert_eq!(nights.last("main"), "done");
     nights.hours_pass(25);
     let unreadable = nights.data.join("unreadable");
     fs::write(&unreadable, "").unwrap();

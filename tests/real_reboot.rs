@@ -28,6 +28,7 @@ services:
     image: lab/db:1
     restart: unless-stopped
     stop_grace_period: 1s
+    volumes: ['data:/data']
     secrets: [{ source: owned, target: owned, uid: \"1000\", gid: \"2000\", mode: 0400 }, everyones, plain]
     configs: [{ source: rendered, target: /etc/rendered }]
   worker:
@@ -35,6 +36,8 @@ services:
     restart: always
     stop_grace_period: 1s
     secrets: [everyones]
+volumes:
+  data: {}
 secrets:
   owned: { environment: OWNED }
   everyones: { environment: EVERYONES }
@@ -54,8 +57,11 @@ const WORKER: &str = "/run/secrets/everyones 0:0 444 canary-everyones-77aa";
 /// Boots the host `alpha`, installs settings, keys and units as an operator does, and waits for the first run's end.
 #[track_caller]
 fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> Vps<'engine> {
-    lab.fleet.write("hosts/alpha/host.yaml", "ring: canary\nstacks: [app]\n");
-    let sealed = format!("app:\n  OWNED: {}\n  EVERYONES: {}\n  RENDERED: {}\n", CANARIES[0], CANARIES[1], CANARIES[2]);
+    lab.fleet.write(
+        "hosts/alpha/host.yaml",
+        "ring: canary\nstacks: [app]\nbackup: { repository: /srv/backup, at: \"03:00\", check: never, drill: never }\n",
+    );
+    let sealed = format!("all:\n  BACKUP_PASSWORD: x\napp:\n  OWNED: {}\n  EVERYONES: {}\n  RENDERED: {}\n", CANARIES[0], CANARIES[1], CANARIES[2]);
     lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.host.seal(&sealed));
     lab.fleet.write("stacks/app/compose.yaml", STACK).write("stacks/app/files/plain", IN_CLEAR);
     lab.publish("first");
@@ -192,14 +198,19 @@ fn the_units_are_what_they_say() {
     // Without this order it would usually be right, too.
     assert!(vps.property("docker.service", "After").split(' ').any(|unit| unit == "moorline-secrets.service"));
 
-    // The timer begins the night, which has nothing to do here, and takes nothing along either.
+    // A night has what it needs and no more; the timer begins it.
+    vps.exec(&["/usr/local/bin/moorline", "backup", "--init"]).succeeds();
     vps.systemctl(&["enable", "--now", NIGHT[1]]);
     assert!(vps.is_active(NIGHT[1]));
     let next = vps.property(NIGHT[1], "NextElapseUSecRealtime");
     assert!(!next.is_empty() && next != "n/a", "{next}");
     vps.systemctl(&["start", NIGHT[0]]);
+    assert!(vps.journal(NIGHT[0]).contains("nothing is due; the next night begins at "));
+    vps.exec(&["sed", "-i", "s/20[0-9][0-9]-/2020-/g", "/var/lib/moorline/backups.json"]).succeeds();
+    vps.systemctl(&["start", NIGHT[0]]);
     let said = vps.journal(NIGHT[0]);
-    assert!(said.contains("nothing is due") && vps.property(NIGHT[0], "Result") == "success", "{said}");
+    assert!(said.contains("job done: backup of app to main, ") && !said.contains("error"), "{said}");
+    assert_eq!(vps.property(NIGHT[0], "Result"), "success");
     assert_eq!(vps.property(NIGHT[0], "MemoryMax"), (512_u64 << 20).to_string());
 
     // What is stopped takes nothing along that a container mounts, and nobody is there to put it back.

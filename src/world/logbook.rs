@@ -48,7 +48,10 @@ fn read(state: &Path) -> Result<Logbook, Fault> {
         Fault::new(Code::LedgerDamaged, format!("{} cannot be read", path.display()))
             .caused_by(because)
             .at("how old the backups of this host are is not known")
-            .hint(format!("`rm {}`; the next run begins a new account, and counts from then", path.display()))
+            .hint(format!(
+                "`rm {}`, then `moorline backup`: it begins a new account, and counts from then",
+                path.display()
+            ))
     };
     let bytes = match disk::read(&path, LARGEST) {
         Ok(bytes) => bytes,

@@ -10,7 +10,7 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::push::{self, Status};
 use crate::decide::{backup, compose};
-use crate::model::backup::{BackupStatus, Entry, Job, Logbook, StackBackup};
+use crate::model::backup::{BackupStatus, Backups, Entry, Job, Logbook, StackBackup};
 use crate::model::{Desired, DesiredStack, HostSpec, Settings};
 use crate::runs::backup::snapshot::Outcome;
 use crate::world::World;
@@ -41,6 +41,17 @@ pub fn expect(world: &impl World, spec: &HostSpec) -> Result<(), Fault> {
     let stacks: Vec<String> = spec.stacks.iter().map(|stack| stack.name.clone()).collect();
     let now = world.now();
     world.change_logbook(&mut |logbook| logbook::expect(logbook, backups, &stacks, now))
+}
+
+/// Begins an account where there is none: somebody removed one that was damaged, and no run has a reason to look at the
+/// schedule again.
+pub fn begin(world: &impl World, backups: &Backups, stacks: &[String]) -> Result<(), Fault> {
+    let now = world.now();
+    world.change_logbook(&mut |logbook| {
+        if logbook.schedule.is_none() {
+            logbook::expect(logbook, backups, stacks, now);
+        }
+    })
 }
 
 /// What is due now of what can be done: a stack that was never deployed here has nothing to save. `only` is a stack.

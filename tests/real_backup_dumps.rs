@@ -271,9 +271,9 @@ fn moments(house: &House) -> Vec<Moment> {
     let calls = "trace=rename,renameat,renameat2,fsync,unlink,unlinkat,sendto,writev,write";
     assert!(traced(house, &["-s", "300", "-e", calls], &log).is_success());
     let all = support::strace::moments(&log, false, "standing.json");
-    let first = all.iter().position(|(_, marked)| *marked).expect("it is written down");
+    let first = all.iter().position(|(moment, marked)| *marked && moment.call == "rename").expect("it is written down");
     let last = all.iter().rposition(|(_, marked)| *marked).expect("and removed");
-    all[first..=last].iter().map(|(moment, _)| moment.clone()).collect()
+    all[first + 1..=last].iter().map(|(moment, _)| moment.clone()).collect()
 }
 
 fn traced(house: &House, options: &[&str], log: &Path) -> support::Ran {
@@ -289,7 +289,7 @@ fn killed_anywhere(quiesce: &str) {
     let before = house.lab.containers("site");
     let all = moments(&house);
     let (mut killed, mut stood) = (0, 0);
-    let count = 6;
+    let count = 4;
     for number in 0..count {
         let moment = &all[number * (all.len() - 1) / (count - 1)];
         let log = house.lab.engine.scratch().join("kill");
@@ -299,10 +299,10 @@ fn killed_anywhere(quiesce: &str) {
         println!("{quiesce}: at {moment}: killed {hit}, standing {standing}, all run {}", house.all_run("site"));
         killed += usize::from(hit);
         stood += usize::from(standing && !house.all_run("site"));
-        // Every second time the engine dies as well, or the next backup comes first.
-        match number % 3 {
-            0 => _ = house.done(&[]),
-            1 => _ = house.lab.host.moorline(&["reconcile"]).succeeds(),
+        // What comes next is a backup, or a run, or a run after the engine was started again.
+        match number {
+            1 => _ = house.done(&[]),
+            0 | 3 => _ = house.lab.host.moorline(&["reconcile"]).succeeds(),
             _ => {
                 house.lab.engine.stop();
                 house.lab.engine.resume();
@@ -312,7 +312,7 @@ fn killed_anywhere(quiesce: &str) {
         assert!(house.all_run("site") && !house.journal().exists(), "{moment}");
         assert_eq!(house.lab.containers("site"), before, "none was made anew");
     }
-    assert!(killed >= 4 && stood >= 2, "{killed} of {count} were killed, {stood} left containers standing");
+    assert!(killed >= 3 && stood >= 1, "{killed} of {count} were killed, {stood} left containers standing");
     house.newest();
     let restored = house.by_restic("restored");
     assert_eq!(fs::read_dir(restored.join("volumes/data")).unwrap().count(), 301);

@@ -1,6 +1,6 @@
 //! The snapshots of one stack: one in each backup repository.
 
-use crate::decide::fault::Fault;
+use crate::decide::fault::{Code, Fault};
 use crate::decide::{backup, redact};
 use crate::model::Applied;
 use crate::model::backup::{Job, JobEnd, JobReport, Quiesce, Repository, StackBackup};
@@ -129,6 +129,9 @@ async fn save<W: World + Restic>(
 
 /// What a command in a container said may hold whatever that container knows.
 fn hide(mut fault: Fault, known: &Known) -> Fault {
+    if fault.code != Code::BackupDump {
+        return fault;
+    }
     let secrets: Vec<&str> = known.secrets.values().collect();
     for text in std::iter::once(&mut fault.sentence).chain(&mut fault.because) {
         *text = redact::last_lines(text, usize::MAX, &secrets).join(" ");

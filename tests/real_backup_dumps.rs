@@ -194,6 +194,16 @@ fn a_snapshot_holds_dumps_that_load_and_a_dump_that_is_not_whole_leaves_none() {
     let restored = house.by_restic("first");
     assert_eq!(fs::read(restored.join("volumes/files/y")).unwrap(), b"y\n");
     let dumps = restored.join("dumps/shop/db");
+    // A dump has its size, though nobody knew it when it began.
+    let listed = house.restic(&["ls", "--json", "latest"]).run().succeeds();
+    let listed = listed.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
+    let of_dumps = |node: &Json| node["type"] == "file" && node["path"].to_string().contains("/dumps/");
+    let sizes: Vec<Json> = listed.filter(of_dumps).collect();
+    assert_eq!(sizes.len(), 3, "{sizes:?}");
+    for node in sizes {
+        let path = restored.join(node["path"].as_str().unwrap().trim_start_matches('/'));
+        assert_eq!(node["size"], fs::metadata(path).unwrap().len(), "{node}");
+    }
     // What moorline restores is the same.
     let ours = house.lab.engine.scratch().join("ours");
     house.lab.host.moorline(&["restore", "shop", "latest", "--to", ours.to_str().unwrap()]).succeeds();
@@ -368,6 +378,15 @@ fn containers_stand_only_while_what_changed_is_read_and_no_run_starts_them_meanw
     house.lab.engine.scratch().command("busybox").args(["kill", "-TERM", &backup.id().to_string()]).run().succeeds();
     let ended = backup.wait_with_output().unwrap();
     assert!(house.all_run("site") && !house.journal().exists(), "{}", String::from_utf8_lossy(&ended.stderr));
+
+    // A job that dies alone takes nobody with it.
+    let backup = start(&house, &["backup"]);
+    until("it stands once more", || house.journal().exists().then_some(()));
+    let children = format!("/proc/{0}/task/{0}/children", backup.id());
+    let job = fs::read_to_string(children).unwrap().split_whitespace().next().expect("a job").to_owned();
+    house.lab.engine.scratch().command("busybox").args(["kill", "-KILL", &job]).run().succeeds();
+    let ended = backup.wait_with_output().unwrap();
+    assert!(ended.status.code() == Some(1) && house.all_run("site") && !house.journal().exists());
 
     // A run that is there first is waited for.
     let lock = house.lab.host.run_directory().join("lock");

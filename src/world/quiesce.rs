@@ -92,20 +92,10 @@ impl Engine {
         let docker = self.docker()?;
         let done = match how {
             Quiesce::None => Ok(()),
-            // Since then it may have been unpaused, stopped, or started anew by the engine.
-            Quiesce::Pause if !self.is_paused(container).await? => Ok(()),
             Quiesce::Pause => docker.unpause_container(&container.id).await,
             Quiesce::Stop => docker.start_container(&container.id, None::<StartContainerOptions>).await,
         };
         self.judge(done, container, how)
-    }
-
-    async fn is_paused(&self, container: &Stood) -> Result<bool, Fault> {
-        match self.docker()?.inspect_container(&container.id, None).await {
-            Ok(found) => Ok(found.state.and_then(|state| state.paused).unwrap_or(false)),
-            Err(error) if is_not_found(&error) => Ok(false),
-            Err(error) => Err(away(self.socket(), &error)),
-        }
     }
 
     fn judge(&self, done: Result<(), Error>, container: &Stood, how: Quiesce) -> Result<(), Fault> {
@@ -113,10 +103,11 @@ impl Engine {
         match done {
             Ok(()) => Ok(()),
             Err(error) if is_not_found(&error) => Ok(()),
+            // It is paused already, or no more; or it ended meanwhile, by itself.
+            Err(Error::DockerResponseServerError { status_code: 409, .. }) if how == Quiesce::Pause => Ok(()),
             // The engine said no, which another try does not change.
             Err(error @ Error::DockerResponseServerError { .. }) => {
-                let does = if how == Quiesce::Pause { "paused" } else { "stopped" };
-                let sentence = format!("{name}, which is {does} while files are read, does not do as it is told");
+                let sentence = format!("{name}, which stands while files are read, does not do as it is told");
                 Err(Fault::new(Code::StepFailed, sentence).caused_by(&error))
             }
             Err(error) => Err(away(self.socket(), &error)),

@@ -138,8 +138,15 @@ fn containers_stand_in_the_reverse_order_of_their_dependencies_and_what_they_do_
     sim.try_work(reads(&sim, Quiesce::Stop)).unwrap().unwrap();
     let effects: Vec<String> =
         sim.asked().into_iter().filter(|asked| asked != "ledger" && asked != "observe").collect();
-    let expected =
-        ["standing", "Stop web-proxy-1", "Stop web-db-1", "no Stop web-db-1", "no Stop web-proxy-1", "no standing"];
+    let expected = [
+        "standing",
+        "Stop web-proxy-1",
+        "Stop web-db-1",
+        "standing",
+        "no Stop web-db-1",
+        "no Stop web-proxy-1",
+        "no standing",
+    ];
     assert_eq!(effects, expected, "app keeps nothing, so it goes on");
 }
 

@@ -13,7 +13,7 @@ mod standing;
 
 pub use before::{Before, Taken};
 pub use job::{BackupStatus, Entry, Job, JobEnd, JobReport, Logbook, Schedule};
-pub use standing::{Standing, Stood};
+pub use standing::{Going, Standing, Stood};
 
 /// `backup` of `host.yaml`, with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,10 +12,22 @@ pub struct Standing {
     pub stack: String,
     /// What is done to the containers.
     pub how: Quiesce,
+    /// Whether they are about to stand, or to go on.
+    pub going: Going,
     /// Since when.
     pub since: Timestamp,
     /// Those that ran, in the order in which they start again; the services of one wave do not depend on each other.
     pub waves: Vec<Vec<Stood>>,
+}
+
+/// Which way containers are going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Going {
+    /// To a stand. The engine may still be at it when whoever asked is gone, and does not show that.
+    Down,
+    /// On again: each of them stood, or runs.
+    Up,
 }
 
 /// One of them.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::decide::compose;
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
-use crate::model::backup::{StackBackup, Standing, Stood};
+use crate::model::backup::{Going, StackBackup, Standing, Stood};
 use crate::model::{Container, Health, Model, State};
 use crate::world::World;
 use crate::world::restic::order::Turn;
@@ -67,18 +67,17 @@ impl<'w, W: World> Quiescence<'w, W> {
         let standing = Standing {
             stack: self.plan.stack.clone(),
             how: self.plan.quiesce,
+            going: Going::Down,
             since: self.world.now(),
             waves: waves(self.plan, self.model, &containers),
         };
         // On disk before the first one stands: from here on, whoever comes next sees to it that they go on.
         self.world.note_standing(&standing)?;
-        self.standing = Some(standing.clone());
-        let Standing { stack, how, waves, .. } = standing;
-        let count = waves.iter().map(Vec::len).sum();
-        self.world.say(Event::ContainersStood { stack, containers: count });
-        for wave in waves.iter().rev() {
-            futures_util::future::try_join_all(wave.iter().map(|one| self.world.make_stand(one, how))).await?;
-        }
+        let containers = standing.waves.iter().map(Vec::len).sum();
+        self.world.say(Event::ContainersStood { stack: standing.stack.clone(), containers });
+        make_stand(self.world, self.standing.insert(standing)).await?;
+        // From here on nothing is on its way to a stand any more; what is on disk need not say so.
+        self.standing.iter_mut().for_each(|standing| standing.going = Going::Up);
         Ok(())
     }
 
@@ -131,18 +130,35 @@ async fn wait_for_lock<W: World>(world: &W, stack: &str) -> Result<impl Sized, F
     }
 }
 
+async fn make_stand(world: &impl World, standing: &Standing) -> Result<(), Fault> {
+    for wave in standing.waves.iter().rev() {
+        futures_util::future::try_join_all(wave.iter().map(|one| world.make_stand(one, standing.how))).await?;
+    }
+    Ok(())
+}
+
 async fn let_go_on(world: &impl World, standing: &Standing) -> Result<(), Fault> {
+    let is_away = |done: &Result<(), Fault>| done.as_ref().is_err_and(|fault| fault.code == Code::EngineAway);
+    if standing.going == Going::Down {
+        // The engine may be about to stop one that still runs: started now, it would end a moment later.
+        let stands = make_stand(world, standing).await;
+        if is_away(&stands) {
+            return stands;
+        }
+    }
+    // If this cannot be written, those that run again would be stopped and started once more after a kill, no worse.
+    let _ = world.note_standing(&Standing { going: Going::Up, ..standing.clone() });
     let mut first = Ok(());
     for wave in &standing.waves {
         let all = futures_util::future::join_all(wave.iter().map(|one| world.let_go_on(one, standing.how))).await;
         first = all.into_iter().fold(first, Result::and);
-        if first.as_ref().is_err_and(|fault: &Fault| fault.code == Code::EngineAway) {
+        if is_away(&first) {
             return first;
         }
     }
+    recover_health(world, standing).await?;
     world.forget_standing()?;
     world.say(Event::ContainersWentOn { stack: standing.stack.clone() });
-    recover_health(world, standing).await?;
     first
 }
 

@@ -1,6 +1,7 @@
 //! The clock: the time, and waiting. Nothing else asks the system for either.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -14,6 +15,13 @@ pub fn now() -> Timestamp {
 /// The zone of this host's own clock; UTC if it says nothing.
 pub fn zone() -> TimeZone {
     TimeZone::system()
+}
+
+/// How long this process runs, as far as anybody asked before. Unlike the time, it is never set.
+#[allow(clippy::disallowed_methods, reason = "the one place that asks for the time")]
+pub fn running() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed()
 }
 
 /// Waits, and lets everything else go on.

@@ -1,7 +1,6 @@
 //! Tells an Uptime Kuma push monitor how things are. It believes nothing but Kuma's own word that the message was
 //! taken, and never shows the push URL, whose last part is a password.
 
-use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode, Url, redirect};
@@ -9,6 +8,7 @@ use serde::Deserialize;
 
 use crate::decide::fault::{Code, Fault, chain};
 use crate::decide::push::Message;
+use crate::world::tls;
 
 /// How long one message may take, from the connection to the last byte of the answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -27,11 +27,7 @@ const OURS: [&str; 3] = ["status", "msg", "ping"];
 
 /// Makes the client for [`send`]; one serves for all messages.
 pub fn client() -> Result<Client, Fault> {
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // An error says that the program has chosen one already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
+    tls::set_up();
     Client::builder()
         .user_agent(concat!("moorline/", env!("CARGO_PKG_VERSION")))
         .timeout(LIMIT)

@@ -71,6 +71,7 @@ pub mod secret_key;
 pub mod stack;
 pub mod stop;
 pub mod systemd;
+pub mod tls;
 pub mod traefik;
 pub mod transport;
 pub mod wake;

@@ -1,11 +1,12 @@
-//! A real sshd that lets one key do nothing but SFTP, as a Storage Box does.
+//! A real sshd that lets one key do nothing but SFTP, or nothing but run `rclone serve restic`, as a Storage Box does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::git_server::{SshListener, make_key};
 use super::scratch::Scratch;
+use super::tools::tool;
 
 /// The server. Dropping it ends it and removes what it stores.
 #[derive(Debug)]
@@ -19,12 +20,28 @@ pub struct SftpServer {
 impl SftpServer {
     #[track_caller]
     pub fn start() -> Self {
+        Self::with_command(|home| format!("internal-sftp -d {}", home.display()))
+    }
+
+    /// One that serves the directory `restic` by restic's REST protocol, and lets nothing be deleted or replaced there.
+    #[track_caller]
+    pub fn append_only() -> Self {
+        let rclone = tool("rclone");
+        Self::with_command(|home| {
+            let served = home.join("restic");
+            format!("{} serve restic --stdio --append-only {}", rclone.display(), served.display())
+        })
+    }
+
+    /// One that lets the key run a command, which is told where the login lands.
+    #[track_caller]
+    pub fn with_command(command: impl Fn(&Path) -> String) -> Self {
         let scratch = Scratch::new();
         let home = scratch.directory("home");
         make_key(&scratch, "host_key");
         make_key(&scratch, "login_key");
         let public = std::fs::read_to_string(scratch.join("login_key.pub")).expect("ssh-keygen wrote it");
-        scratch.write("authorized_keys", format!("command=\"internal-sftp -d {}\",restrict {public}", home.display()));
+        scratch.write("authorized_keys", format!("command=\"{}\",restrict {public}", command(&home)));
         let locked = std::fs::read_to_string("/etc/shadow")
             .is_ok_and(|shadow| shadow.lines().any(|line| line.starts_with("root:!")));
         scratch.write(

@@ -2,31 +2,28 @@
 //! that is not there, would be noticed at night.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Time;
 use serde::Deserialize;
 
 use super::SHARED_SECTION;
+use super::place::{self, Opened};
 use crate::decide::mistake::{Mistake, line_of};
 use crate::decide::ring::freeze;
-use crate::decide::{dotenv, schedule};
-use crate::model::backup::{Backups, Deletes, Every, HostKey, Keep, Limits, Place, Repository, Sftp};
+use crate::decide::schedule;
+use crate::model::backup::{Backups, Deletes, Every, HostKey, Keep, Limits, Place, Repository};
 use crate::model::host::Sealed;
 use crate::model::tree::Tree;
 
-/// Where secrets are looked for when `host.yaml` gives them no name.
+/// Where the password is looked for when `host.yaml` gives it no name.
 const PASSWORD: &str = "BACKUP_PASSWORD";
-const KEY: &str = "BACKUP_SSH_KEY";
 /// How long a night may take when nothing is said.
 const BUDGET: Duration = Duration::from_hours(6);
 /// Less could not even open a repository; more, and a night would run into the next.
 const BUDGETS: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(23);
-/// The domain of Hetzner's Storage Boxes, which all show the same key.
-const STORAGE_BOXES: &str = ".your-storagebox.de";
+/// At less than this, the 16 MiB of one pack would take more than four minutes, and a job that is silent for long is ended.
+const SLOWEST: u64 = 64 << 10;
 /// More would be a mistake in the making of the file.
 const MOST: usize = 8;
 
@@ -174,132 +171,9 @@ fn repositories(one: Option<String>, many: Vec<RepositoryFile>, place: &mut Marg
 
 fn repository(file: RepositoryFile) -> Result<Repository, String> {
     let RepositoryFile { name, url, password, key, host_key, login, append_only } = file;
-    let place = if url.starts_with('/') {
-        only_for("sftp", &[("key", &key), ("host_key", &host_key)])?;
-        only_for("rest", &[("login", &login)])?;
-        directory(&url)?
-    } else if let Some(rest) = url.strip_prefix("sftp://") {
-        only_for("rest", &[("login", &login)])?;
-        Place::Sftp(sftp(rest, key, host_key)?)
-    } else if let Some(server) = url.strip_prefix("rest:") {
-        only_for("sftp", &[("key", &key), ("host_key", &host_key)])?;
-        rest(server, login)?
-    } else {
-        let shown: String = url.chars().take(40).collect();
-        return Err(format!("`{shown}` is neither `sftp://USER@HOST:PORT/PATH`, `rest:https://...` nor `/PATH`"));
-    };
+    let place = place::place(&url, Opened { key, host_key, login })?;
     let deletes = if append_only { Deletes::Elsewhere } else { Deletes::Here };
     Ok(Repository { name, place, password: password.unwrap_or_else(|| PASSWORD.into()), deletes })
-}
-
-fn only_for(kind: &str, given: &[(&str, &Option<String>)]) -> Result<(), String> {
-    match given.iter().find(|(_, value)| value.is_some()) {
-        Some((key, _)) => Err(format!("`{key}` is for `{kind}:` only")),
-        None => Ok(()),
-    }
-}
-
-fn directory(url: &str) -> Result<Place, String> {
-    let path = PathBuf::from(url);
-    let is_plain = path.components().count() > 1 && !url.split('/').any(|part| part == ".." || part == ".");
-    if !is_plain || url.contains(char::is_control) {
-        return Err(format!("`{url}` is not the plain path of a directory"));
-    }
-    Ok(Place::Directory(path))
-}
-
-/// `USER@HOST[:PORT]/PATH`. All of it ends in arguments of `ssh`, so nothing may look like an option.
-fn sftp(rest: &str, key: Option<String>, host_key: Option<String>) -> Result<Sftp, String> {
-    let form = || "needs the form `sftp://USER@HOST:PORT/PATH`".to_owned();
-    let (server, path) = rest.split_once('/').ok_or_else(form)?;
-    let (user, address) = server.rsplit_once('@').ok_or_else(form)?;
-    if user.contains(':') {
-        return Err("a password does not belong into a URL; the login is by key".into());
-    }
-    let (host, port) = match address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, "")) => (host, None),
-        Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or_else(form)?)),
-        None => address.split_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
-    };
-    let port = match port {
-        None => 22,
-        Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or(format!("`{port}` is not a port"))?,
-    };
-    let is_word = |text: &str, more: &str| {
-        !text.is_empty()
-            && !text.starts_with('-')
-            && text.chars().all(|character| character.is_ascii_alphanumeric() || more.contains(character))
-    };
-    if !is_word(user, "._-+") || !is_word(host, ".-:") {
-        return Err(form());
-    }
-    let parts = path.strip_prefix('/').unwrap_or(path);
-    if parts.is_empty()
-        || path.contains(char::is_control)
-        || parts.split('/').any(|part| [".", "..", ""].contains(&part))
-    {
-        return Err("needs a directory of its own on the server, such as `/alpha`".into());
-    }
-    let is_box = host.ends_with(STORAGE_BOXES);
-    if is_box && port != 23 {
-        return Err(format!("a Storage Box knows keys in OpenSSH's format on port 23 only: write `{host}:23`"));
-    }
-    let host_key = match host_key {
-        Some(text) => pin(text)?,
-        None if is_box => HostKey::StorageBox,
-        None => {
-            return Err(format!(
-                "`host_key` is missing: what `ssh-keyscan -p {port} -t ed25519 {host}` prints behind the name, compared \
-                 with what the server's owner says"
-            ));
-        }
-    };
-    Ok(Sftp {
-        user: user.to_owned(),
-        host: host.to_owned(),
-        port,
-        path: path.to_owned(),
-        key: key.unwrap_or_else(|| KEY.into()),
-        host_key,
-    })
-}
-
-/// `ssh-ed25519 AAAA...`, or the name of a secret that holds it.
-fn pin(text: String) -> Result<HostKey, String> {
-    let Some((kind, rest)) = text.split_once(' ') else {
-        return match dotenv::is_name(&text) {
-            true => Ok(HostKey::Named(text)),
-            false => Err("`host_key` is neither a key such as `ssh-ed25519 AAAA...` nor the name of a secret".into()),
-        };
-    };
-    let body = rest.split(' ').next().unwrap_or_default();
-    // A key repeats its kind inside: a length of four bytes, then the word.
-    let is_key =
-        STANDARD.decode(body).is_ok_and(|bytes| bytes.get(4..).is_some_and(|at| at.starts_with(kind.as_bytes())));
-    match is_key {
-        true => Ok(HostKey::Pinned(format!("{kind} {body}"))),
-        false => Err("`host_key` is not a key in OpenSSH's format: `ssh-ed25519 AAAA...`".into()),
-    }
-}
-
-fn rest(server: &str, login: Option<String>) -> Result<Place, String> {
-    let after = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
-    let host = after.and_then(|after| after.split('/').next()).unwrap_or_default();
-    if host.is_empty() || server.contains(char::is_whitespace) || server.contains(['?', '#']) {
-        return Err("needs the form `rest:https://HOST:PORT/PATH`".into());
-    }
-    if host.contains('@') {
-        return Err(
-            "a login does not belong into a URL: put `USER:PASSWORD` into the SOPS file and its name at `login`".into(),
-        );
-    }
-    let is_here = ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|here| host.strip_prefix(here).is_some_and(|port| port.is_empty() || port.starts_with(':')));
-    if login.is_some() && server.starts_with("http://") && !is_here {
-        return Err("the login would cross the network in clear: use `https://`".into());
-    }
-    Ok(Place::Rest { url: server.to_owned(), login })
 }
 
 fn time_of_day(text: &str) -> Result<Time, String> {
@@ -343,10 +217,11 @@ fn rate(key: &str, text: Option<&str>) -> Result<Option<u64>, String> {
         let (number, unit) = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1_u64 << 30)]
             .into_iter()
             .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
-        number.trim().parse::<u64>().ok()?.checked_mul(unit).filter(|rate| *rate > 0)
+        number.trim().parse::<u64>().ok()?.checked_mul(unit)
     };
     match read() {
-        Some(rate) => Ok(Some(rate)),
+        Some(rate) if rate >= SLOWEST => Ok(Some(rate)),
+        Some(_) => Err(format!("limits.{key}: `{text}` is too slow to be of use: at least `64KiB` per second")),
         None => Err(format!("limits.{key}: `{text}` is no rate: write bytes per second, as in `5MiB`")),
     }
 }
@@ -361,9 +236,9 @@ fn wanted(backups: &Backups) -> Vec<(&str, String)> {
         match &repository.place {
             Place::Directory(_) => {}
             Place::Rest { login, .. } => login.iter().for_each(|login| want(login, "login")),
-            Place::Sftp(sftp) => {
-                want(&sftp.key, "private key");
-                if let HostKey::Named(name) = &sftp.host_key {
+            Place::Sftp(ssh) | Place::RestOverSsh(ssh) => {
+                want(&ssh.key, "private key");
+                if let HostKey::Named(name) = &ssh.host_key {
                     want(name, "server's key");
                 }
             }

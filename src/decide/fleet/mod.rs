@@ -16,6 +16,7 @@ use crate::model::policy::Allowances;
 use crate::model::tree::Tree;
 
 mod backup;
+mod place;
 mod promotion;
 mod ring;
 mod secrets;

@@ -64,7 +64,7 @@ pub enum Place {
     /// A directory of this host, on another disk let us hope.
     Directory(PathBuf),
     /// A directory of an SSH server.
-    Sftp(Sftp),
+    Sftp(Ssh),
     /// A REST server, such as restic's own.
     Rest {
         /// `http://` or `https://`, never with a user or a password in it.
@@ -72,11 +72,14 @@ pub enum Place {
         /// The name of `USER:PASSWORD` in section `all` of the SOPS file, if the server wants one.
         login: Option<String>,
     },
+    /// What an SSH server runs for our key: a program that speaks as a REST server does, over its input and output. It
+    /// can be one that lets nothing be deleted.
+    RestOverSsh(Ssh),
 }
 
 /// How an SSH server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sftp {
+pub struct Ssh {
     /// The user.
     pub user: String,
     /// The server's name or address.
@@ -84,7 +87,7 @@ pub struct Sftp {
     /// The port; 22 when the URL has none.
     pub port: u16,
     /// The directory, without the slash that separates it from the host: relative to where the login lands. It begins
-    /// with a slash of its own if the URL has two.
+    /// with a slash of its own if the URL has two. Over REST it is below what the server serves, and may be empty.
     pub path: String,
     /// The private key's name in section `all` of the SOPS file.
     pub key: String,
@@ -137,7 +140,7 @@ pub enum Every {
 }
 
 /// How fast a job may go; nothing set is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Bytes per second to a repository.
     pub upload: Option<u64>,

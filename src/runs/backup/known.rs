@@ -57,13 +57,21 @@ impl Known {
             found.ok_or_else(|| unset(&format!("`all.{name}` is not in the SOPS file")))
         };
         let password = secret(&repository.password)?;
-        let Place::Sftp(sftp) = &repository.place else { return Ok(Access { password, key: None, host_key: None }) };
-        let host_key = match &sftp.host_key {
-            HostKey::StorageBox => String::new(),
-            HostKey::Pinned(key) => key.clone(),
-            HostKey::Named(name) => secret(name)?.expose().clone(),
-        };
-        Ok(Access { password, key: Some(secret(&sftp.key)?), host_key: Some(host_key) })
+        let limits = self.backups.limits;
+        let mut access = Access { password, key: None, host_key: None, login: None, limits };
+        match &repository.place {
+            Place::Directory(_) => {}
+            Place::Rest { login, .. } => access.login = login.as_deref().map(secret).transpose()?,
+            Place::Sftp(ssh) | Place::RestOverSsh(ssh) => {
+                access.key = Some(secret(&ssh.key)?);
+                access.host_key = Some(match &ssh.host_key {
+                    HostKey::StorageBox => String::new(),
+                    HostKey::Pinned(key) => key.clone(),
+                    HostKey::Named(name) => secret(name)?.expose().clone(),
+                });
+            }
+        }
+        Ok(access)
     }
 
     /// What the dumps of a stack log in with.

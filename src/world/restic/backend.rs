@@ -90,12 +90,7 @@ impl Backend {
                 let size = self.store.size("config")?;
                 return Ok(size.map(|size| (Id::default(), narrow(size))).into_iter().collect());
             }
-            FileType::Pack => {
-                let below = self.store.list(&["data".to_owned()])?.into_iter();
-                let below: Vec<String> =
-                    below.filter(|entry| entry.is_directory).map(|entry| format!("data/{}", entry.name)).collect();
-                self.store.list(&below)?
-            }
+            FileType::Pack => self.store.packs()?,
             FileType::Snapshot | FileType::Index | FileType::Key => self.store.list(&[kind.dirname().to_owned()])?,
         };
         let files = entries.into_iter().filter(|entry| !entry.is_directory);

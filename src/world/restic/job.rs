@@ -17,13 +17,10 @@ use rustix::process::{
 };
 
 use super::backend::Backend;
-use super::order::{LONGEST_LINE, Line, Order, Place, Progress, Snapshot, Task};
+use super::order::{LONGEST_LINE, Line, Order, Progress, Snapshot, Task};
 use super::source::Counts;
-use super::store::Store;
-use super::store::local::Local;
-use super::store::sftp::Sftp;
 use super::trouble::{Kind, Trouble};
-use super::{backup, restore};
+use super::{backup, restore, store};
 use crate::world::clock;
 
 /// How often progress is told, in milliseconds.
@@ -68,11 +65,7 @@ fn be_modest() {
 }
 
 fn carry_out(order: &Order, voice: &Arc<Voice>) -> Result<Line, Trouble> {
-    let store: Box<dyn Store> = match &order.place {
-        Place::Directory(directory) => Box::new(Local::new(directory.clone())),
-        Place::Sftp(login) => Box::new(Sftp::new(login.clone())),
-    };
-    let backend = Arc::new(Backend::new(store));
+    let backend = Arc::new(Backend::new(store::open(order)?));
     match &order.task {
         Task::Backup(task) => backup::backup(&backend, order, task, voice).map(Line::Saved),
         Task::Snapshots => {

@@ -37,17 +37,16 @@ impl Drop for Open {
 
 /// Writes what is needed to get to a repository.
 pub fn open(run: &Path, repository: &backup::Repository, access: &Access) -> Result<Open, Fault> {
-    let sftp = match &repository.place {
+    let (ssh, place): (_, fn(Login) -> Place) = match &repository.place {
         backup::Place::Directory(directory) => {
             return Ok(Open { place: Place::Directory(directory.clone()), directory: None });
         }
-        backup::Place::Sftp(sftp) => sftp,
-        backup::Place::Rest { .. } => {
-            let what = format!("the backup repository `{}` is a REST server", repository.name);
-            return Err(Fault::new(Code::BackupUnset, what)
-                .because("this version reaches directories and SSH servers only")
-                .hint("write `sftp://USER@HOST:PORT/PATH` or a directory in host.yaml"));
+        backup::Place::Rest { url, login } => {
+            check_login(repository, login.as_deref(), access)?;
+            return Ok(Open { place: Place::Rest(url.clone()), directory: None });
         }
+        backup::Place::Sftp(ssh) => (ssh, Place::Sftp),
+        backup::Place::RestOverSsh(ssh) => (ssh, Place::RestOverSsh),
     };
     let (Some(key), Some(host_key)) = (&access.key, &access.host_key) else {
         return Err(Fault::new(Code::BackupUnset, format!("no key for the backup repository `{}`", repository.name)));
@@ -55,14 +54,14 @@ pub fn open(run: &Path, repository: &backup::Repository, access: &Access) -> Res
     let all = run.join(DIRECTORY);
     let directory = all.join(std::process::id().to_string());
     let login = Login {
-        user: sftp.user.clone(),
-        host: sftp.host.clone(),
-        port: sftp.port,
-        path: sftp.path.clone(),
+        user: ssh.user.clone(),
+        host: ssh.host.clone(),
+        port: ssh.port,
+        path: ssh.path.clone(),
         key: directory.join("key"),
         known_hosts: directory.join("known_hosts"),
     };
-    let open = Open { place: Place::Sftp(login.clone()), directory: Some(directory.clone()) };
+    let open = Open { place: place(login.clone()), directory: Some(directory.clone()) };
     let host_key = if host_key.is_empty() { STORAGE_BOX } else { host_key };
     // ssh wants the line end, and an editor of secrets may have taken it away.
     let key = zeroize::Zeroizing::new(format!("{}\n", key.expose().trim_end()));
@@ -74,6 +73,17 @@ pub fn open(run: &Path, repository: &backup::Repository, access: &Access) -> Res
     };
     write().map_err(|error| disk::unwritable(&directory, &error))?;
     Ok(open)
+}
+
+/// Whether the secret is a login: the server would say only that it is none of its own.
+fn check_login(repository: &backup::Repository, name: Option<&str>, access: &Access) -> Result<(), Fault> {
+    match (name, &access.login) {
+        (Some(name), Some(login)) if !login.expose().contains(':') => {
+            let what = format!("the login of the backup repository `{}` has no colon", repository.name);
+            Err(Fault::new(Code::BackupUnset, what).hint(format!("`all.{name}` in the SOPS file is `USER:PASSWORD`")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Removes what processes left that were killed.

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
 use crate::decide::fault::{Code, Fault};
-use crate::model::backup::Repository;
+use crate::model::backup::{Limits, Repository};
 use crate::model::{Good, Secret};
 use crate::world::child::{ENVIRONMENT, Group};
 use crate::world::lock::{self, Lock};
@@ -54,6 +54,8 @@ const LONGEST_TURN: Duration = Duration::from_mins(30);
 
 /// What dumps of databases log in with, by the name in the SOPS file.
 pub type Logins = BTreeMap<String, Secret<String>>;
+/// How often a job is done again that left half of a file where nothing can be replaced.
+const AGAIN: usize = 3;
 
 /// What opens a repository: from the SOPS file, and nowhere but in memory.
 #[derive(Debug, Clone)]
@@ -64,6 +66,10 @@ pub struct Access {
     pub key: Option<Secret<String>>,
     /// The key that the SSH server must show; empty for the one of all Storage Boxes.
     pub host_key: Option<String>,
+    /// `USER:PASSWORD` of a REST server.
+    pub login: Option<Secret<String>>,
+    /// How fast a job may go.
+    pub limits: Limits,
 }
 
 /// What a host does with backup repositories.
@@ -151,7 +157,8 @@ impl Real {
         let open = login::open(&self.settings().run, repository, access)?;
         let logins = logins.iter().map(|(name, login)| (name.clone(), login.expose().clone())).collect();
         let (place, password) = (open.place.clone(), access.password.expose().clone());
-        Ok((Order { place, password, logins, task }, open))
+        let login = access.login.as_ref().map(|login| login.expose().trim_end().to_owned());
+        Ok((Order { place, password, login, limits: access.limits, logins, task }, open))
     }
 
     async fn job(
@@ -170,7 +177,7 @@ impl Real {
             })
         };
         let said = tokio::select! {
-            said = converse(order, asked, heard) => said,
+            said = carry_out(order, asked, heard) => said,
             // Dropping the conversation ends the job. It does no harm, and the next one goes on where it can.
             () = self.stop().ordered() => {
                 return Err(Fault::new(Code::Stopped, "moorline was asked to stop").at(not_done));
@@ -183,6 +190,27 @@ impl Real {
             Ok(line) => Ok(line),
         }
     }
+}
+
+/// Has the job done; once more, a few times, if half of a file stands where the whole one should and cannot be replaced.
+/// What is packed anew is encrypted anew, so it goes by another name.
+async fn carry_out(
+    order: &Order,
+    mut turn: impl AsyncFnMut(Turn) -> Result<(), Trouble>,
+    heard: &mut dyn FnMut(Line),
+) -> Result<Line, Trouble> {
+    let mut said = converse(order, &mut turn, heard).await?;
+    for _ in 0..AGAIN {
+        match &said {
+            Line::Trouble(trouble) if trouble.kind == Kind::Torn => {
+                // It may have ended while they stood.
+                turn(Turn::GoOn).await?;
+                said = converse(order, &mut turn, heard).await?;
+            }
+            _ => break,
+        }
+    }
+    Ok(said)
 }
 
 /// Starts the job and listens until it has said its last word.

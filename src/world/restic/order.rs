@@ -9,6 +9,7 @@ use zeroize::Zeroize;
 
 use super::trouble::Trouble;
 use crate::model::backup::Dump;
+use crate::model::backup::Limits;
 
 /// The longest line in either direction.
 pub const LONGEST_LINE: u64 = 1024 * 1024;
@@ -23,6 +24,12 @@ pub struct Order {
     /// What dumps of databases log in with, by the name in the SOPS file.
     #[serde(default)]
     pub logins: BTreeMap<String, String>,
+    /// `USER:PASSWORD` of the server it lies on.
+    #[serde(default)]
+    pub login: Option<String>,
+    /// How fast the job may go.
+    #[serde(default)]
+    pub limits: Limits,
     /// What is to be done.
     pub task: Task,
 }
@@ -31,6 +38,7 @@ impl Drop for Order {
     fn drop(&mut self) {
         self.password.zeroize();
         self.logins.values_mut().for_each(Zeroize::zeroize);
+        self.login.zeroize();
     }
 }
 
@@ -42,6 +50,10 @@ pub enum Place {
     Directory(PathBuf),
     /// A directory of an SSH server.
     Sftp(Login),
+    /// A REST server, by its URL.
+    Rest(String),
+    /// What an SSH server runs for our key.
+    RestOverSsh(Login),
 }
 
 /// How an SSH server is reached.
@@ -53,7 +65,7 @@ pub struct Login {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// The directory, relative to where the login lands unless it begins with a slash.
+    /// The directory, relative to where the login lands unless it begins with a slash; over REST, below what is served.
     pub path: String,
     /// The file with our private key, in memory.
     pub key: PathBuf,

@@ -50,6 +50,10 @@ pub enum Kind {
     Snapshot,
     /// Anything else.
     Internal,
+    /// The server's certificate is not one that this host trusts.
+    Certificate,
+    /// Half of a file stands under its final name, and the server lets nobody replace it.
+    Torn,
 }
 
 impl Trouble {

@@ -4,23 +4,29 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::trouble::{Kind, Trouble};
+use super::pace::Pace;
 use super::{Entry, LARGEST, Part, Store, UNFINISHED};
 use crate::world::disk;
+
+/// How much is written at a time, between two looks at how fast it may go.
+const PIECE: usize = 256 * 1024;
 
 /// The directory.
 #[derive(Debug)]
 pub struct Local {
     root: PathBuf,
+    pace: Arc<Pace>,
 }
 
 impl Local {
     /// Nothing is touched yet.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub fn new(root: PathBuf, pace: Arc<Pace>) -> Self {
+        Self { root, pace }
     }
 
     fn place(&self, path: &str) -> PathBuf {
@@ -71,12 +77,14 @@ impl Store for Local {
         let mut file = File::open(&path).map_err(trouble(&path))?;
         let mut bytes = Vec::new();
         let Some(part) = part else {
+            self.pace.download(file.metadata().map_or(0, |metadata| metadata.len()));
             file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(trouble(&path))?;
             if bytes.len() as u64 > LARGEST {
                 return Err(Trouble::new(Kind::Damaged, format!("{} is too large", path.display())));
             }
             return Ok(bytes.into());
         };
+        self.pace.download(part.length.into());
         file.seek(SeekFrom::Start(part.offset)).map_err(trouble(&path))?;
         file.take(part.length.into()).read_to_end(&mut bytes).map_err(trouble(&path))?;
         if bytes.len() != part.length as usize {
@@ -91,7 +99,10 @@ impl Store for Local {
         let unfinished = self.root.join(UNFINISHED).join(name);
         let write = || {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-            content.iter().try_for_each(|piece| file.write_all(piece))?;
+            for piece in content.iter().flat_map(|bytes| bytes.chunks(PIECE)) {
+                self.pace.upload(piece.len() as u64);
+                file.write_all(piece)?;
+            }
             file.sync_all()?;
             fs::rename(&unfinished, &place)?;
             disk::sync_directory(&place)
@@ -126,7 +137,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Local) {
         let directory = tempfile::tempdir().unwrap();
-        let local = Local::new(directory.path().join("box"));
+        let local = Local::new(directory.path().join("box"), Arc::default());
         local.make_directories(&[String::new(), UNFINISHED.into(), "keys".into()]).unwrap();
         (directory, local)
     }

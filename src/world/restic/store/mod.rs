@@ -2,18 +2,43 @@
 
 use std::fmt::Debug;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use self::local::Local;
+use self::pace::Pace;
+use self::rest::Rest;
+use self::sftp::Sftp;
+use super::order::{Order, Place};
 use super::trouble::Trouble;
 
-pub mod local;
-pub mod sftp;
+mod local;
+mod pace;
+mod rest;
+mod sftp;
+mod ssh;
 
 /// Files that are being written, below the repository. restic does not look there.
 pub const UNFINISHED: &str = "tmp";
 
 /// No file of a repository is larger in memory: restic's packs are at most 128 MiB.
 pub const LARGEST: u64 = 512 * 1024 * 1024;
+
+/// How long it is waited before each new connection, in seconds. Together with the patience of a connection, a server may
+/// be away for some three minutes.
+const PAUSES: [u64; 5] = [1, 2, 5, 10, 20];
+
+/// The store where an order says. Nothing is touched or connected yet.
+pub fn open(order: &Order) -> Result<Box<dyn Store>, Trouble> {
+    let pace = Arc::new(Pace::new(order.limits));
+    Ok(match &order.place {
+        Place::Directory(directory) => Box::new(Local::new(directory.clone(), pace)),
+        Place::Sftp(login) => Box::new(Sftp::new(login.clone(), pace)),
+        Place::Rest(url) => Box::new(Rest::over_http(url, order.login.as_deref(), pace)?),
+        Place::RestOverSsh(login) => Box::new(Rest::over_ssh(login.clone(), pace)?),
+    })
+}
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +69,12 @@ pub trait Store: Send + Sync + Debug {
     fn name(&self) -> String;
     /// The entries of these directories, each of which must be there.
     fn list(&self, directories: &[String]) -> Result<Vec<Entry>, Trouble>;
+    /// All files below `data`, which has one more level of directories.
+    fn packs(&self) -> Result<Vec<Entry>, Trouble> {
+        let below = self.list(&["data".to_owned()])?.into_iter().filter(|entry| entry.is_directory);
+        let below: Vec<String> = below.map(|entry| format!("data/{}", entry.name)).collect();
+        self.list(&below)
+    }
     /// The size of a file; none if nothing has this name.
     fn size(&self, path: &str) -> Result<Option<u64>, Trouble>;
     /// A file, or exactly the part of it.

@@ -1,7 +1,7 @@
 //! A backup repository on an SSH server, over one `ssh -s sftp` child. What breaks is taken up again a few times; what
 //! the server refuses is not.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,16 +9,14 @@ use bytes::Bytes;
 use self::session::{Refusal, Session};
 use super::super::order::Login;
 use super::super::trouble::{Kind, Trouble};
-use super::{Entry, LARGEST, Part, Store, UNFINISHED};
+use super::pace::Pace;
+use super::{Entry, LARGEST, PAUSES, Part, Store, UNFINISHED};
 use crate::world::clock;
 
 mod packet;
 mod session;
 mod ssh;
 
-/// How long it is waited before each new connection, in seconds. Together with ssh's own patience, a server may be away
-/// for some three minutes.
-const PAUSES: [u64; 5] = [1, 2, 5, 10, 20];
 /// With less than this left, a server that says only "failure" is taken to be full: one pack is 16 MiB.
 const LITTLE: u64 = 32 * 1024 * 1024;
 
@@ -27,12 +25,13 @@ const LITTLE: u64 = 32 * 1024 * 1024;
 pub struct Sftp {
     login: Login,
     session: Mutex<Option<Session>>,
+    pace: Arc<Pace>,
 }
 
 impl Sftp {
     /// Nothing is connected yet.
-    pub fn new(login: Login) -> Self {
-        Self { login, session: Mutex::new(None) }
+    pub fn new(login: Login, pace: Arc<Pace>) -> Self {
+        Self { login, session: Mutex::new(None), pace }
     }
 
     /// The path on the server: relative to where the login lands, or absolute, as the URL said.
@@ -52,7 +51,7 @@ impl Sftp {
         let mut pauses = PAUSES.iter();
         let mut again = true;
         loop {
-            let tried = match session.take().map_or_else(|| Session::open(&self.login), Ok) {
+            let tried = match session.take().map_or_else(|| Session::open(&self.login, &self.pace), Ok) {
                 Ok(mut open) => {
                     let tried = act(&mut open);
                     if !matches!(tried, Err(Refusal::Broken(_))) {

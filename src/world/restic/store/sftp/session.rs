@@ -1,12 +1,14 @@
 //! What is done in one SFTP session: each method sends as much as the window lets it before it waits for an answer.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::super::order::Login;
 use super::super::super::trouble::{Kind, Trouble};
 use super::super::Entry;
+use super::super::pace::Pace;
 use super::packet::{self, Attributes, Reply, Request, nonsense};
 use super::ssh::Ssh;
 
@@ -57,8 +59,8 @@ pub struct Session {
 
 impl Session {
     /// Connects and agrees on what both sides can do.
-    pub fn open(login: &Login) -> Result<Self, Refusal> {
-        let mut ssh = Ssh::start(login)?;
+    pub fn open(login: &Login, pace: &Arc<Pace>) -> Result<Self, Refusal> {
+        let mut ssh = Ssh::start(login, pace.clone())?;
         // The version stands where other requests have their id.
         ssh.send(&Request::new(packet::INIT, 3).bytes())?;
         let mut version = ssh.receive()?;

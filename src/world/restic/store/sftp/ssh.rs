@@ -1,8 +1,8 @@
 //! One `ssh -s sftp` child and its pipes: packets out, packets in, each with a bounded wait.
 
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,14 +10,13 @@ use rustix::io::ioctl_fionbio;
 
 use super::super::super::order::Login;
 use super::super::super::trouble::{Kind, Trouble};
+use super::super::pace::Pace;
+use super::super::ssh::{LONGEST_WORDS, arguments, trouble};
 use super::packet::{LONGEST, Reply, nonsense};
-use crate::decide::last_words::{Meaning, meaning};
 use crate::world::child::ENVIRONMENT;
 
 /// How long the server may keep silent while we wait for it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How much of ssh's own words is kept.
-const LONGEST_WORDS: u64 = 16 * 1024;
 
 /// A connection. Dropping it ends it.
 #[derive(Debug)]
@@ -25,19 +24,17 @@ pub struct Ssh {
     child: Child,
     requests: Option<ChildStdin>,
     replies: ChildStdout,
+    pace: Arc<Pace>,
 }
 
 impl Ssh {
     /// Starts ssh. It connects while we go on.
-    pub fn start(login: &Login) -> Result<Self, Trouble> {
+    pub fn start(login: &Login, pace: Arc<Pace>) -> Result<Self, Trouble> {
         let missing = |error: io::Error| Trouble::new(Kind::Internal, format!("ssh cannot be started: {error}"));
         #[allow(clippy::disallowed_methods, reason = "a conversation over two pipes, which `Child` does not have")]
         let mut command = std::process::Command::new("ssh");
-        let option = |name: &str, path: &Path| format!("{name}={}", path.display());
         command
-            .args(["-F", "/dev/null", "-p", &login.port.to_string(), "-l", &login.user])
-            .args(["-o", &option("IdentityFile", &login.key), "-o", &option("UserKnownHostsFile", &login.known_hosts)])
-            .args(FIXED.iter().flat_map(|option| ["-o", option]))
+            .args(arguments(login))
             .args(["-s", "--", &login.host, "sftp"])
             .env_clear()
             .envs(ENVIRONMENT)
@@ -52,11 +49,12 @@ impl Ssh {
             ioctl_fionbio(requests, true).map_err(|error| missing(error.into()))?;
         }
         ioctl_fionbio(&replies, true).map_err(|error| missing(error.into()))?;
-        Ok(Self { child, requests, replies })
+        Ok(Self { child, requests, replies, pace })
     }
 
     /// Sends packets.
     pub fn send(&mut self, mut bytes: &[u8]) -> Result<(), Trouble> {
+        self.pace.upload(bytes.len() as u64);
         while !bytes.is_empty() {
             let Some(requests) = &mut self.requests else { return Err(nonsense()) };
             match requests.write(bytes) {
@@ -83,6 +81,7 @@ impl Ssh {
         }
         let mut packet = vec![0; length];
         self.fill(&mut packet)?;
+        self.pace.download(length as u64);
         Reply::new(packet)
     }
 
@@ -111,16 +110,7 @@ impl Ssh {
             // It has ended, so this comes to an end too.
             let _ = stderr.take(LONGEST_WORDS).read_to_string(&mut words);
         }
-        let last = words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or(otherwise);
-        match meaning(&words) {
-            Meaning::HostKeyChanged | Meaning::HostKeyUnknown => {
-                let shown = words.split_whitespace().find(|word| word.starts_with("SHA256:"));
-                let shown = shown.map(|key| format!("it showed {}", key.trim_end_matches('.')));
-                Trouble::new(Kind::HostKeyChanged, shown.as_deref().unwrap_or(last))
-            }
-            Meaning::KeyRefused => Trouble::new(Kind::LoginRefused, last),
-            _ => Trouble::new(Kind::Away, last),
-        }
+        trouble(&words, otherwise)
     }
 
     fn end(&mut self) {
@@ -135,23 +125,6 @@ impl Drop for Ssh {
         self.end();
     }
 }
-
-/// Nothing is asked, nothing is remembered, nothing is shared, and only the pinned key will do.
-const FIXED: [&str; 13] = [
-    "IdentitiesOnly=yes",
-    "BatchMode=yes",
-    "StrictHostKeyChecking=yes",
-    "GlobalKnownHostsFile=/dev/null",
-    "UpdateHostKeys=no",
-    "ServerAliveInterval=20",
-    "ServerAliveCountMax=3",
-    "ConnectTimeout=20",
-    "ControlMaster=no",
-    "ControlPath=none",
-    "PreferredAuthentications=publickey",
-    "ForwardAgent=no",
-    "LogLevel=ERROR",
-];
 
 /// Waits until something can be done.
 fn wait(descriptor: PollFd<'_>) -> Result<(), Trouble> {

@@ -61,7 +61,10 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> Vps<'engine> {
         "hosts/alpha/host.yaml",
         "ring: canary\nstacks: [app]\nbackup: { repository: /srv/backup, at: \"03:00\", check: never, drill: never }\n",
     );
-    let sealed = format!("all:\n  BACKUP_PASSWORD: x\napp:\n  OWNED: {}\n  EVERYONES: {}\n  RENDERED: {}\n", CANARIES[0], CANARIES[1], CANARIES[2]);
+    let sealed = format!(
+        "all:\n  BACKUP_PASSWORD: x\napp:\n  OWNED: {}\n  EVERYONES: {}\n  RENDERED: {}\n",
+        CANARIES[0], CANARIES[1], CANARIES[2]
+    );
     lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.host.seal(&sealed));
     lab.fleet.write("stacks/app/compose.yaml", STACK).write("stacks/app/files/plain", IN_CLEAR);
     lab.publish("first");

@@ -20,6 +20,8 @@ pub struct Vault {
     pub fails: Vec<(String, Code)>,
     /// Repositories where files are missing in every snapshot.
     pub partial: Vec<String>,
+    /// The stack and the repository for which nothing ever answers.
+    pub hangs: Option<(String, String)>,
     /// Until when somebody else makes a backup, in milliseconds since 1970.
     pub busy_until: i64,
 }
@@ -62,7 +64,13 @@ impl Restic for Sim {
         let name = repository.name.clone();
         if task.passes == Passes::LiveThenStill {
             turn(Turn::Stand).await?;
+            if self.host().vault.hangs == Some((task.label.clone(), name.clone())) {
+                std::future::pending::<()>().await;
+            }
             turn(Turn::GoOn).await?;
+        }
+        if self.host().vault.hangs == Some((task.label.clone(), name.clone())) {
+            std::future::pending::<()>().await;
         }
         self.effect(format!("snapshot {} in {name}", task.label));
         let mut host = self.host();

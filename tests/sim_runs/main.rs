@@ -18,6 +18,7 @@ mod drift;
 mod fleet;
 mod leaks;
 mod needs_and_images;
+mod nights;
 mod properties;
 mod rings;
 mod scenarios;

@@ -601,7 +601,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 26] = [
+    let verbs: [&[&str]; 28] = [
         &[],
         &["run"],
         &["courier"],
@@ -620,6 +620,8 @@ fn every_verb_explains_itself() {
         &["backup"],
         &["snapshots"],
         &["restore"],
+        &["prune"],
+        &["check-backups"],
         &["doctor"],
         &["trust"],
         &["secrets"],

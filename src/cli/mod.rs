@@ -15,6 +15,7 @@ use crate::world::{
 
 mod backup;
 mod check;
+mod check_backups;
 mod checkout;
 mod courier;
 mod diff;
@@ -25,6 +26,7 @@ mod key;
 mod plan;
 mod progress;
 mod promote;
+mod prune;
 mod reconcile;
 mod restore;
 mod retry;
@@ -85,6 +87,10 @@ enum Verb {
     Snapshots(snapshots::Arguments),
     /// Restore a snapshot, or a part of it, into an empty directory
     Restore(restore::Arguments),
+    /// Remove the snapshots that `keep` does not keep, and free what nothing needs
+    Prune(prune::Arguments),
+    /// Is everything there that the snapshots need?
+    CheckBackups(check_backups::Arguments),
     /// Can this host do its job?
     Doctor(doctor::Arguments),
     /// Show the anchor, or move it where no signed history leads
@@ -140,6 +146,8 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Backup(arguments) => backup::backup(&host, &arguments),
         Verb::Snapshots(arguments) => snapshots::snapshots(&host, &arguments),
         Verb::Restore(arguments) => restore::restore(&host, &arguments),
+        Verb::Prune(arguments) => prune::prune(&host, &arguments),
+        Verb::CheckBackups(arguments) => check_backups::check_backups(&host, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
         Verb::Trust(arguments) => trust::trust(&host, &arguments),
         Verb::Secrets => secrets::secrets(&host),

@@ -31,6 +31,7 @@ pub mod checkout;
 pub mod child;
 pub mod clock;
 pub mod compose;
+pub mod desk;
 pub mod dialogue;
 pub mod disk;
 pub mod docker;

@@ -74,6 +74,23 @@ impl SftpServer {
         &self.listener.user
     }
 
+    /// A second private key that may log in, and may do everything.
+    pub fn second_key(&self, name: &str) -> PathBuf {
+        make_key(&self.scratch, name);
+        let keys = std::fs::read_to_string(self.scratch.join("authorized_keys")).expect("it is there");
+        let public = std::fs::read_to_string(self.scratch.join(format!("{name}.pub"))).expect("ssh-keygen wrote it");
+        let line = format!("command=\"internal-sftp -d {}\",restrict {public}", self.home().display());
+        self.scratch.write("authorized_keys", format!("{keys}{line}"));
+        self.scratch.join(name)
+    }
+
+    /// From now on the first key may not do this: names of SFTP's requests.
+    pub fn deny_login_key(&self, requests: &str) {
+        let keys = std::fs::read_to_string(self.scratch.join("authorized_keys")).expect("it is there");
+        self.scratch
+            .write("authorized_keys", keys.replacen("internal-sftp", &format!("internal-sftp -P {requests}"), 1));
+    }
+
     /// What an operator writes as the repository.
     pub fn url(&self, path: &str) -> String {
         format!("sftp://{}@127.0.0.1:{}/{path}", self.user(), self.port())

@@ -176,7 +176,7 @@ pub(super) fn rough(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::backup::{Deletes, Keep, Limits, Place, Repository};
+    use crate::model::backup::{Limits, Place, Repository};
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_767_225_600 + hour * 3600).unwrap()

@@ -9,6 +9,7 @@ pub mod logbook;
 pub mod overview;
 mod show;
 mod sources;
+pub mod upkeep;
 
 pub use extension::{BackupExtension, DrillExtension, Flaw, Names, flaws};
 pub use show::{notes, text};

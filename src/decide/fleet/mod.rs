@@ -16,12 +16,14 @@ use crate::model::policy::Allowances;
 use crate::model::tree::Tree;
 
 mod backup;
+mod elsewhere;
 mod place;
 mod promotion;
 mod ring;
 mod secrets;
 mod stacks;
 
+pub use elsewhere::elsewhere;
 pub use ring::{ring, ring_path, ring_signature_path};
 pub use secrets::{names_in, sealed_fault, sealed_mistake};
 

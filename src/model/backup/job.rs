@@ -12,11 +12,11 @@ use super::Every;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Job {
-    /// A snapshot of each stack, then `keep`.
+    /// A snapshot of each stack.
     Backup,
     /// Reading a share of the data.
     Check,
-    /// Removing what no snapshot needs.
+    /// `keep`, and removing what no snapshot needs any more.
     Prune,
     /// Restoring, to see that it works.
     Drill,
@@ -44,10 +44,10 @@ pub struct JobReport {
     /// The id of the snapshot that was made or proven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// How many files were read.
+    /// How many files were read; of a check, how many packs there are; of a prune, how many snapshots.
     #[serde(default)]
     pub files: u64,
-    /// How many bytes were read.
+    /// How many bytes were read; of a prune, how many were freed.
     #[serde(default)]
     pub bytes: u64,
     /// How many bytes the repository grew by.

@@ -102,6 +102,14 @@ impl Known {
         })
     }
 
+    /// All repositories, or the one that a person named.
+    pub fn chosen(&self, name: Option<&str>) -> Result<Vec<&Repository>, Fault> {
+        match name {
+            Some(_) => self.repository(name).map(|repository| vec![repository]),
+            None => Ok(self.backups.repositories.iter().collect()),
+        }
+    }
+
     /// The stacks that were deployed here, or the one that a person named.
     pub fn stacks(&self, only: Option<&str>) -> Result<BTreeMap<&String, &Applied>, Fault> {
         let stacks = self.ledger.applied.iter().filter(|(stack, _)| only.is_none_or(|only| only == *stack));

@@ -3,8 +3,10 @@
 pub mod account;
 pub mod before_deploy;
 pub mod known;
+pub mod laptop;
 pub mod night;
 pub mod quiesce;
 pub mod restore;
 pub mod snapshot;
 pub mod sources;
+pub mod upkeep;

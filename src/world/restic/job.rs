@@ -20,7 +20,7 @@ use super::backend::Backend;
 use super::order::{LONGEST_LINE, Line, Order, Progress, Snapshot, Task};
 use super::source::Counts;
 use super::trouble::{Kind, Trouble};
-use super::{backup, restore, store};
+use super::{backup, check, forget, prune, restore, store};
 use crate::world::clock;
 
 /// How often progress is told, in milliseconds.
@@ -69,14 +69,26 @@ fn carry_out(order: &Order, voice: &Arc<Voice>) -> Result<Line, Trouble> {
     match &order.task {
         Task::Backup(task) => backup::backup(&backend, order, task, voice).map(Line::Saved),
         Task::Snapshots => {
-            let repository = open(&backend, &order.password, None, voice, &Arc::default())?;
-            for snapshot in snapshots(&backend, &repository)? {
-                voice.say(&Line::Snapshot(describe(&snapshot))).map_err(|error| Trouble::io("the output", &error))?;
-            }
+            list(&backend, &order.password, voice)?;
             Ok(Line::Listed)
         }
         Task::Restore(task) => restore::restore(&backend, &order.password, task, voice).map(Line::Restored),
+        Task::Survey => {
+            list(&backend, &order.password, voice)?;
+            forget::survey(&backend).map(Line::Surveyed)
+        }
+        Task::Forget(task) => forget::forget(&backend, &order.password, task, voice).map(Line::Forgotten),
+        Task::Prune(task) => prune::prune(&backend, &order.password, task, voice).map(Line::Pruned),
+        Task::Check(task) => check::check(&backend, &order.password, task, voice).map(Line::Checked),
     }
+}
+
+/// Says which snapshots there are.
+fn list(backend: &Arc<Backend>, password: &str, voice: &Arc<Voice>) -> Result<(), Trouble> {
+    let repository = open(backend, password, None, voice, &Arc::default())?;
+    let mut snapshots = snapshots(backend, &repository)?.into_iter();
+    let say = |snapshot| voice.say(&Line::Snapshot(describe(&snapshot)));
+    snapshots.try_for_each(say).map_err(|error| Trouble::io("the output", &error))
 }
 
 /// Opens the backup repository, or says what is in the way.
@@ -127,6 +139,7 @@ fn describe(snapshot: &SnapshotFile) -> Snapshot {
     Snapshot {
         id: snapshot.id.to_hex().as_str().to_owned(),
         time: snapshot.time.timestamp(),
+        local: snapshot.time.datetime(),
         host: snapshot.hostname.clone(),
         label: snapshot.label.clone(),
         tags: snapshot.tags.iter().cloned().collect(),

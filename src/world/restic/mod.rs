@@ -18,17 +18,21 @@ use crate::world::{Real, World};
 
 pub mod order;
 pub mod trouble;
+pub mod upkeep;
 
 mod backend;
 mod backup;
+mod check;
 mod dumps;
 mod faults;
+mod forget;
 mod inputs;
 mod job;
 mod login;
 mod nodes;
 mod passes;
 mod place;
+mod prune;
 mod restore;
 mod source;
 mod store;
@@ -46,6 +50,8 @@ const HEAP: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "33554432")];
 /// How long a job may be silent: one connection that hangs is given up after a minute, and tried six times.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How many threads a job has for what can be done at the same time.
+const THREADS: &str = "4";
 
 /// How long containers may stand for a backup, from the last that stopped to the end of reading.
 const LONGEST_STAND: Duration = Duration::from_mins(15);
@@ -126,6 +132,10 @@ impl Restic for Real {
             Task::Backup(task) => format!("no snapshot of {} was written", task.label),
             Task::Snapshots => "nothing was listed".to_owned(),
             Task::Restore(task) => format!("nothing more was written to {}", task.to.display()),
+            Task::Survey => "nothing was removed".to_owned(),
+            Task::Forget(_) => "no more snapshots were removed".to_owned(),
+            Task::Prune(_) => "nothing more was removed".to_owned(),
+            Task::Check(_) => "nothing more was checked".to_owned(),
         };
         let (order, _login) = self.order(repository, access, (task, &Logins::new()))?;
         let nobody_stands = async |_| Err(nonsense());
@@ -228,6 +238,8 @@ async fn converse(
         .env_clear()
         .envs(ENVIRONMENT)
         .envs(HEAP)
+        // Each of rustic's threads may hold a pack, or two.
+        .env("RAYON_NUM_THREADS", THREADS)
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use super::trouble::Trouble;
+use super::upkeep::{Check, Checked, Finding, Forget, Forgotten, Prune, Pruned, Surveyed};
 use crate::model::backup::Dump;
 use crate::model::backup::Limits;
 
@@ -83,6 +85,14 @@ pub enum Task {
     Snapshots,
     /// Restore one of them, or a part of it.
     Restore(Restore),
+    /// Say which snapshots there are, and whether anybody seems to write.
+    Survey,
+    /// Remove snapshots.
+    Forget(Forget),
+    /// Remove what no snapshot needs.
+    Prune(Prune),
+    /// Look whether everything is there that the snapshots need.
+    Check(Check),
 }
 
 /// What goes into a snapshot.
@@ -178,6 +188,16 @@ pub enum Line {
     Trouble(Trouble),
     /// Somebody has to do something to the containers.
     Turn(Turn),
+    /// All snapshots have been said, and this besides.
+    Surveyed(Surveyed),
+    /// It removed snapshots.
+    Forgotten(Forgotten),
+    /// It removed what no snapshot needed, or looked what that would be.
+    Pruned(Pruned),
+    /// It found something while it checked.
+    Finding(Finding),
+    /// It has checked what it was told to.
+    Checked(Checked),
 }
 
 /// What happens to the containers of a stack between two passes.
@@ -208,6 +228,8 @@ pub struct Snapshot {
     pub id: String,
     /// When it was made.
     pub time: Timestamp,
+    /// The same on the clock of its host.
+    pub local: DateTime,
     /// The host.
     pub host: String,
     /// The stack.

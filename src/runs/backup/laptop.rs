@@ -1,0 +1,75 @@
+//! Upkeep from a desk: for hosts whose own login cannot delete. What is kept, and where, comes from a checkout; the SOPS
+//! file is opened with the key of whoever sits there.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::decide::fault::{Code, Fault};
+use crate::decide::fleet;
+use crate::model::backup::{Deletes, Place, Repository};
+use crate::model::tree::Tree;
+use crate::model::{HostSpec, Ledger, Secret};
+use crate::runs::backup::known::Known;
+use crate::runs::backup::upkeep::{Plan, Site};
+use crate::runs::prepare;
+use crate::world::World;
+
+/// How long ago a host must have written, so that it is most likely done.
+const QUIET: SignedDuration = SignedDuration::from_hours(1);
+
+/// How somebody gets to a repository who may delete in it, as far as that is another way than the host's own.
+#[derive(Debug, Default)]
+pub struct Login {
+    /// Where it is for them.
+    pub url: Option<String>,
+    /// Who they are there.
+    pub user: Option<String>,
+    /// Their key.
+    pub key: Option<Secret<String>>,
+}
+
+/// What a checkout says of the backups of a host.
+pub fn known(world: &impl World, tree: &Tree) -> Result<Known, Fault> {
+    let host = &world.settings().host;
+    let spec: HostSpec = fleet::read(tree, host).map_err(|found| fleet::spec_invalid(found, "the checkout"))?;
+    let (secrets, _) = prepare::open(world, &spec).map_err(|fault| match fault.code {
+        Code::KeyMissing => fault.hint("`--age-key FILE` names a file with an age identity that only you can read"),
+        _ => fault,
+    })?;
+    let unset = || Fault::new(Code::BackupUnset, format!("hosts/{host}/host.yaml says nothing of backups"));
+    let backups = spec.backups.ok_or_else(unset)?;
+    Ok(Known { backups, secrets, withheld: spec.withheld, ledger: Ledger::default() })
+}
+
+/// The repository as whoever sits there reaches it.
+pub fn site(known: &Known, repository: &Repository, login: &Login) -> Result<Site, Fault> {
+    let wrong = |text: String| Fault::new(Code::UsageInvalid, format!("repository `{}`: {text}", repository.name));
+    let mut repository = Repository { deletes: Deletes::Here, ..repository.clone() };
+    if let Some(url) = &login.url {
+        repository.place = fleet::elsewhere(&repository, url).map_err(wrong)?;
+    }
+    match (&mut repository.place, &login.user) {
+        (Place::Sftp(sftp), Some(user)) => sftp.user.clone_from(user),
+        (_, Some(_)) => return Err(wrong("`--user` is for `sftp://` only".into())),
+        (_, None) => {}
+    }
+    let mut site = Site::of(known, &repository)?;
+    if let (Place::Sftp(_), Some(key)) = (&repository.place, &login.key) {
+        site.access.key = Some(key.clone());
+    }
+    Ok(site)
+}
+
+/// Why it may be better to wait: somebody seems to write into the repository.
+pub fn warnings(plan: &Plan, host: &str, now: Timestamp) -> Vec<String> {
+    let newest = plan.snapshots.iter().filter(|snapshot| snapshot.host == host).map(|snapshot| snapshot.time).max();
+    let recent = newest.filter(|newest| now.duration_since(*newest) < QUIET);
+    let recent =
+        recent.map(|newest| format!("{host} wrote a snapshot at {newest:.0}, and may be writing the next one"));
+    let locks = plan.surveyed.locks;
+    let locks =
+        (locks > 0).then(|| format!("{locks} locks of restic lie there: it is at work, or `restic unlock` is due"));
+    let unfinished = plan.surveyed.unfinished;
+    let unfinished =
+        (unfinished > 0).then(|| format!("{unfinished} unfinished files lie there: a job is at work, or was killed"));
+    [recent, locks, unfinished].into_iter().flatten().collect()
+}

@@ -601,7 +601,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 28] = [
+    let verbs: [&[&str]; 29] = [
         &[],
         &["run"],
         &["courier"],
@@ -623,6 +623,7 @@ fn every_verb_explains_itself() {
         &["prune"],
         &["check-backups"],
         &["doctor"],
+        &["drill"],
         &["trust"],
         &["secrets"],
         &["key"],

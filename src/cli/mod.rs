@@ -20,6 +20,7 @@ mod checkout;
 mod courier;
 mod diff;
 mod doctor;
+mod drill;
 mod hold;
 mod internals;
 mod key;
@@ -29,6 +30,7 @@ mod promote;
 mod prune;
 mod reconcile;
 mod restore;
+mod restore_database;
 mod retry;
 mod routes;
 mod run;
@@ -85,12 +87,14 @@ enum Verb {
     Backup(backup::Arguments),
     /// What lies in the backup repositories
     Snapshots(snapshots::Arguments),
-    /// Restore a snapshot, or a part of it, into an empty directory
+    /// Restore a snapshot, or a part of it, into an empty directory, or a dump into its database
     Restore(restore::Arguments),
     /// Remove the snapshots that `keep` does not keep, and free what nothing needs
     Prune(prune::Arguments),
     /// Is everything there that the snapshots need?
     CheckBackups(check_backups::Arguments),
+    /// Restore the newest snapshot of each stack into a scratch place, and see whether it is good
+    Drill(drill::Arguments),
     /// Can this host do its job?
     Doctor(doctor::Arguments),
     /// Show the anchor, or move it where no signed history leads
@@ -148,6 +152,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Restore(arguments) => restore::restore(&host, &arguments),
         Verb::Prune(arguments) => prune::prune(&host, &arguments),
         Verb::CheckBackups(arguments) => check_backups::check_backups(&host, &arguments),
+        Verb::Drill(arguments) => drill::drill(&host, &arguments),
         Verb::Doctor(arguments) => doctor::doctor(&host, &arguments),
         Verb::Trust(arguments) => trust::trust(&host, &arguments),
         Verb::Secrets => secrets::secrets(&host),

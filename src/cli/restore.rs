@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::progress::Progress;
-use super::{Host, block_on_work, show};
+use super::{Host, block_on_work, restore_database, show};
 use crate::decide::fault::{Code, Fault};
+use crate::runs::backup::database;
 use crate::runs::backup::restore::{self, Wanted};
 use crate::world::restic::order::Restored;
 
@@ -24,8 +25,14 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH")]
     path: Option<PathBuf>,
     /// A directory that is empty or not there yet
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "database")]
+    to: Option<PathBuf>,
+    /// Load the dump of this service into its running container, in the place of what is there
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["to", "path"])]
+    database: Option<String>,
+    /// Do not ask
+    #[arg(long, requires = "database")]
+    yes: bool,
     /// The backup repository, if there are several
     #[arg(long, value_name = "NAME")]
     repository: Option<String>,
@@ -35,10 +42,20 @@ pub struct Arguments {
 }
 
 pub fn restore(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
+    if let Some(service) = &arguments.database {
+        let wanted = database::Wanted {
+            stack: arguments.stack.clone(),
+            snapshot: arguments.snapshot.clone(),
+            service: service.clone(),
+            repository: arguments.repository.clone(),
+        };
+        return restore_database::restore(host, &wanted, arguments.yes, arguments.json);
+    }
     let world = host.world()?;
     world.set_up()?;
-    let to = std::path::absolute(&arguments.to).map_err(|error| {
-        Fault::new(Code::RestoreRefused, format!("{} cannot be used", arguments.to.display())).caused_by(&error)
+    let to = arguments.to.clone().unwrap_or_default();
+    let to = std::path::absolute(&to).map_err(|error| {
+        Fault::new(Code::RestoreRefused, format!("{} cannot be used", to.display())).caused_by(&error)
     })?;
     let wanted = Wanted {
         stack: arguments.stack.clone(),

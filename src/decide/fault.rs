@@ -108,6 +108,7 @@ codes! {
     BackupDump, "backup-dump", NextRun, 1, "a dump of a database is not whole; no snapshot was written";
     BackupFailed, "backup-failed", NextRun, 1, "a backup or a restore ended early";
     BackupBudget, "backup-budget", NextRun, 24, "the night took longer than its time budget; what was not done waits for the next one";
+    DrillFailed, "drill-failed", Person, 23, "a drill did not prove that a snapshot can be brought back";
     RestoreRefused, "restore-refused", Person, 2, "there is no such snapshot, or the place for it cannot be used";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";
     DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";

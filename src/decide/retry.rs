@@ -72,6 +72,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::BackupDump
         | Code::BackupFailed
         | Code::BackupBudget
+        | Code::DrillFailed
         | Code::NetworkInUse
         // So is the host itself.
         | Code::SettingsInvalid

@@ -116,7 +116,7 @@ impl Engine {
         Ok(all)
     }
 
-    async fn log(&self, id: &str, lines: usize) -> Result<Secret<String>, Fault> {
+    pub(super) async fn log(&self, id: &str, lines: usize) -> Result<Secret<String>, Fault> {
         let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail(&lines.to_string()).build();
         let mut stream = self.docker()?.logs(id, Some(options));
         let mut bytes = Vec::new();
@@ -162,7 +162,9 @@ impl Engine {
             let event = event.ok()?;
             let labels = event.actor.and_then(|actor| actor.attributes).unwrap_or_default();
             // What a network says of a container carries no labels of it.
-            let of_network = event.typ == Some(EventMessageTypeEnum::NETWORK);
+            // The network that is none is what containers of a drill have.
+            let of_network = event.typ == Some(EventMessageTypeEnum::NETWORK)
+                && labels.get("type").is_none_or(|driver| driver != "null");
             if of_network || labels.contains_key(PROJECT) {
                 return Some(());
             }

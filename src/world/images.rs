@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// Where the engine keeps its images.
-    async fn image_directory(&self) -> Result<Option<PathBuf>, Fault> {
+    pub(super) async fn image_directory(&self) -> Result<Option<PathBuf>, Fault> {
         let info = self.docker()?.info().await.map_err(|error| away(self.socket(), &error))?;
         Ok(info.docker_root_dir.map(PathBuf::from))
     }

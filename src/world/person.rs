@@ -12,9 +12,14 @@ pub fn who_types() -> String {
 
 /// Asks a question; only `yes` means yes, and nobody there means no.
 pub fn agrees(question: &str) -> bool {
+    types(question, "yes")
+}
+
+/// Asks a question; only this word means yes, and nobody there means no.
+pub fn types(question: &str, word: &str) -> bool {
     let mut answer = String::new();
     let asked = write!(std::io::stderr().lock(), "{question}");
-    asked.is_ok() && std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+    asked.is_ok() && std::io::stdin().lock().read_line(&mut answer).is_ok() && answer.trim() == word
 }
 
 /// What the programs of a person need to work for them as they do in a shell.

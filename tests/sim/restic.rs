@@ -27,6 +27,10 @@ pub struct Vault {
 }
 
 impl Restic for Sim {
+    async fn sweep_drills(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn lock_backup(&self) -> Result<impl Sized, Fault> {
         let now = self.now().as_millisecond();
         match now < self.host().vault.busy_until {

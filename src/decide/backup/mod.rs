@@ -1,10 +1,12 @@
 //! Decides about backups: what of a stack goes in, when a night is due, what is kept, and what people are told.
 
+pub mod drill;
 pub mod due;
 pub mod dump;
 pub mod event;
 mod extension;
 pub mod keep;
+pub mod load;
 pub mod logbook;
 pub mod overview;
 mod show;

@@ -2,11 +2,14 @@
 
 pub mod account;
 pub mod before_deploy;
+pub mod database;
+pub mod drill;
 pub mod known;
 pub mod laptop;
 pub mod night;
 pub mod quiesce;
 pub mod restore;
+pub mod scratch;
 pub mod snapshot;
 pub mod sources;
 pub mod upkeep;

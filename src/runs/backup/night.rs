@@ -114,6 +114,8 @@ async fn carry_out(
     budget: Option<Duration>,
     hear: &mut dyn FnMut(&str, Progress),
 ) -> Vec<Outcome> {
+    // What a drill left that was killed. If it cannot be removed now, the next one tries; no backup waits for it.
+    let _ = world.sweep_drills().await;
     let repositories = std::mem::take(&mut known.backups.repositories);
     let mut end = std::pin::pin!(end_of_night(world, budget).fuse());
     let night = world.now();

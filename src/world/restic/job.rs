@@ -20,7 +20,7 @@ use super::backend::Backend;
 use super::order::{LONGEST_LINE, Line, Order, Progress, Snapshot, Task};
 use super::source::Counts;
 use super::trouble::{Kind, Trouble};
-use super::{backup, check, forget, prune, restore, store};
+use super::{backup, check, forget, measure, prune, restore, store};
 use crate::world::clock;
 
 /// How often progress is told, in milliseconds.
@@ -80,6 +80,7 @@ fn carry_out(order: &Order, voice: &Arc<Voice>) -> Result<Line, Trouble> {
         Task::Forget(task) => forget::forget(&backend, &order.password, task, voice).map(Line::Forgotten),
         Task::Prune(task) => prune::prune(&backend, &order.password, task, voice).map(Line::Pruned),
         Task::Check(task) => check::check(&backend, &order.password, task, voice).map(Line::Checked),
+        Task::Measure(task) => measure::measure(&backend, &order.password, task, voice).map(Line::Measured),
     }
 }
 

@@ -29,6 +29,7 @@ mod forget;
 mod inputs;
 mod job;
 mod login;
+mod measure;
 mod nodes;
 mod passes;
 mod place;
@@ -106,6 +107,8 @@ pub trait Restic {
         turn: impl AsyncFnMut(Turn) -> Result<(), Fault>,
         heard: &mut dyn FnMut(Line),
     ) -> Result<Line, Fault>;
+    /// Removes what drills made that have ended, however they ended. To be called by who holds the lock of backups.
+    async fn sweep_drills(&self) -> Result<(), Fault>;
 }
 
 impl Restic for Real {
@@ -130,7 +133,7 @@ impl Restic for Real {
     ) -> Result<Line, Fault> {
         let not_done = match &task {
             Task::Backup(task) => format!("no snapshot of {} was written", task.label),
-            Task::Snapshots => "nothing was listed".to_owned(),
+            Task::Snapshots | Task::Measure(_) => "nothing was written".to_owned(),
             Task::Restore(task) => format!("nothing more was written to {}", task.to.display()),
             Task::Survey => "nothing was removed".to_owned(),
             Task::Forget(_) => "no more snapshots were removed".to_owned(),
@@ -153,6 +156,10 @@ impl Restic for Real {
         let not_done = format!("no snapshot of {} was written", task.label);
         let (order, _login) = self.order(repository, access, (Task::Backup(task), logins))?;
         self.job(repository, &order, &not_done, turn, heard).await
+    }
+
+    async fn sweep_drills(&self) -> Result<(), Fault> {
+        self.sweep().await
     }
 }
 

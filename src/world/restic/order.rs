@@ -93,6 +93,8 @@ pub enum Task {
     Prune(Prune),
     /// Look whether everything is there that the snapshots need.
     Check(Check),
+    /// Say how much restoring it would write.
+    Measure(Restore),
 }
 
 /// What goes into a snapshot.
@@ -198,6 +200,8 @@ pub enum Line {
     Finding(Finding),
     /// It has checked what it was told to.
     Checked(Checked),
+    /// It knows how much that is.
+    Measured(Measured),
 }
 
 /// What happens to the containers of a stack between two passes.
@@ -278,6 +282,17 @@ pub struct Restored {
     pub lost: Losses,
     /// The most memory that the job held, in bytes.
     pub memory: u64,
+}
+
+/// How much a restore would write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The snapshot's id, in full.
+    pub id: String,
+    /// How many files.
+    pub files: u64,
+    /// How many bytes they are.
+    pub bytes: u64,
 }
 
 /// Paths with reasons. The first ones by name, all by number.

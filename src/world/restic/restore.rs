@@ -54,7 +54,7 @@ pub fn restore(
 }
 
 /// The snapshot that a person means.
-fn choose(snapshots: Vec<SnapshotFile>, task: &Restore) -> Result<SnapshotFile, Trouble> {
+pub(super) fn choose(snapshots: Vec<SnapshotFile>, task: &Restore) -> Result<SnapshotFile, Trouble> {
     let unknown = |words: String| Trouble::new(Kind::Snapshot, words);
     let is_ours = |snapshot: &SnapshotFile| snapshot.label == task.label && snapshot.hostname == task.host;
     if task.snapshot == LATEST {

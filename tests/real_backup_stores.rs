@@ -18,7 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use support::{RestServer, Run as _, Scratch, SftpServer, Wire, search_for_canary};
+use support::{Lab, RestServer, Run as _, Scratch, SftpServer, Wire, search_for_canary};
 use tree::{assert_same, fill};
 
 const PASSWORD: &str = "canary-password-90b7";
@@ -284,7 +284,7 @@ fn a_key_without_a_command_and_one_that_is_not_known_are_told_apart() {
 
 /// Cuts the line in the middle of three packs of one backup, or of several that follow each other; how often it was cut.
 fn cut_three_times(vault: &Vault, carried: impl Fn() -> u64, cut: impl Fn()) -> (Json, usize) {
-    heavy(&vault.data().join("heavy"), 96);
+    heavy(&vault.data().join("heavy"), 56);
     let mut cuts = 0;
     let mut last = Json::Null;
     for _ in 0..4 {
@@ -294,7 +294,7 @@ fn cut_three_times(vault: &Vault, carried: impl Fn() -> u64, cut: impl Fn()) -> 
             let mut ended = false;
             until("bytes are on the line", || {
                 ended = job.try_wait().unwrap().is_some();
-                (ended || carried() > before + 9 * MEBIBYTE as u64).then_some(())
+                (ended || carried() > before + 6 * MEBIBYTE as u64).then_some(())
             });
             if ended {
                 break;
@@ -379,9 +379,9 @@ fn a_job_goes_no_faster_than_its_limits() {
         Vault::rest(&rest, rest.port()),
         Vault::append_only(&ssh),
     ];
-    let rate = 8 * MEBIBYTE;
-    for mut vault in vaults {
-        heavy(&vault.data().join("heavy"), 16);
+    let rate = 2 * MEBIBYTE;
+    let pass = |mut vault: Vault| {
+        heavy(&vault.data().join("heavy"), 8);
         vault.limits = json!({ "upload": rate, "download": null });
         let began = Instant::now();
         vault.save();
@@ -390,12 +390,13 @@ fn a_job_goes_no_faster_than_its_limits() {
         let began = Instant::now();
         vault.comes_back();
         let down = began.elapsed().as_secs_f64();
-        let shown = |seconds: f64| format!("{:.1} MiB/s", 16.0 / seconds);
+        let shown = |seconds: f64| format!("{:.1} MiB/s", 8.0 / seconds);
         let kind = vault.place.as_object().unwrap().keys().next().unwrap();
-        println!("{kind}: limit 8 MiB/s, up {}, down {}", shown(up), shown(down));
-        // 2 s at the limit. How slow a busy machine is says nothing.
-        assert!(up > 1.6 && down > 1.6, "{kind}: {up} s up, {down} s down");
-    }
+        println!("{kind}: limit 2 MiB/s, up {}, down {}", shown(up), shown(down));
+        // 4 s at the limit. How slow a busy machine is says nothing.
+        assert!(up > 3.5 && down > 3.5, "{kind}: {up} s up, {down} s down");
+    };
+    std::thread::scope(|scope| vaults.map(|vault| scope.spawn(|| pass(vault))).map(|passed| passed.join().unwrap()));
 }
 
 #[test]
@@ -403,17 +404,18 @@ fn a_full_disk_ends_the_job_and_keeps_what_was_there() {
     let scratch = Scratch::new();
     let (rest, ssh) = (RestServer::start(), SftpServer::append_only());
     let vaults = [
-        (Vault::directory(&scratch.join("disk/vault")), "full"),
+        // With less than 64 MiB free, it would not even begin.
+        (Vault::directory(&scratch.join("disk/vault")), "size=80m", "full"),
         // rclone says 500 and no more over HTTP; over ssh, its error output says why.
-        (Vault::rest(&rest, rest.port()), "internal"),
-        (Vault::append_only(&ssh), "full"),
+        (Vault::rest(&rest, rest.port()), "size=40m", "internal"),
+        (Vault::append_only(&ssh), "size=40m", "full"),
     ];
-    for (vault, kind) in vaults {
-        tmpfs(&vault.scratch, vault.repository.parent().unwrap(), "size=120m");
+    for (vault, size, kind) in vaults {
+        tmpfs(&vault.scratch, vault.repository.parent().unwrap(), size);
         fs::write(vault.data().join("small"), "small").unwrap();
         vault.save();
         let more = vault.scratch.directory("more");
-        heavy(&more.join("heavy"), 160);
+        heavy(&more.join("heavy"), 90);
         let mut task = vault.backup_task("refuse");
         task["backup"]["sources"][0]["from"] = json!(more);
         let words = is_trouble(&vault.ask(&task), kind);
@@ -476,4 +478,98 @@ fn what_a_rest_server_cannot_list_is_an_error_and_never_an_empty_repository() {
         fs::rename(&away, &there).unwrap();
         vault.comes_back();
     }
+}
+
+const STACK: &str = "\
+services:
+  app:
+    image: lab/db:1
+    stop_grace_period: 1s
+    volumes: [data:/data]
+volumes:
+  data: {}
+";
+
+#[test]
+fn each_storage_in_a_bad_way_is_named_and_the_others_get_their_snapshots() {
+    let mut lab = Lab::new();
+    let (sftp, ssh, rest) = (SftpServer::start(), SftpServer::append_only(), RestServer::start());
+    let scratch = Scratch::new();
+    tmpfs(&scratch, &scratch.join("full"), "size=32m");
+    let key = |server: &SftpServer| {
+        let key = fs::read_to_string(server.login_key()).unwrap();
+        key.lines().map(|line| format!("    {line}\n")).collect::<String>()
+    };
+    lab.secrets(&format!(
+        "  BACKUP_PASSWORD: {PASSWORD}\n  OTHER_PASSWORD: other-71\n  REST_LOGIN: {}\n  OTHER_LOGIN: alpha:other-72\n  \
+         BACKUP_SSH_KEY: |\n{}  SAFE_KEY: |\n{}app: {{}}\n",
+        RestServer::login(),
+        key(&sftp),
+        key(&ssh),
+    ));
+    let safe = format!("rest+ssh://{}@127.0.0.1:{}/", ssh.user(), ssh.port());
+    let url = format!("rest:http://127.0.0.1:{}", rest.port());
+    let (good, full) = (scratch.join("good").display().to_string(), scratch.join("full/vault").display().to_string());
+    let repositories = [
+        format!("{{ name: full, url: {full} }}"),
+        format!("{{ name: good, url: {good} }}"),
+        format!("{{ name: password, url: {good}, password: OTHER_PASSWORD }}"),
+        format!("{{ name: box, url: \"{}\", host_key: {} }}", sftp.url("box"), sftp.host_key()),
+        format!("{{ name: login, url: \"{url}/other\", login: OTHER_LOGIN }}"),
+        format!("{{ name: rest, url: \"{url}/alpha\", login: REST_LOGIN }}"),
+        format!(
+            "{{ name: host-key, url: \"{safe}\", key: SAFE_KEY, host_key: {}, append_only: true }}",
+            sftp.host_key()
+        ),
+        format!("{{ name: safe, url: \"{safe}\", key: SAFE_KEY, host_key: {}, append_only: true }}", ssh.host_key()),
+    ];
+    let listed: String = repositories.iter().map(|one| format!("    - {one}\n")).collect();
+    lab.fleet.write(
+        "hosts/alpha/host.yaml",
+        format!(
+            "ring: canary\nstacks: [app]\nbackup:\n  at: \"03:00\"\n  limits: {{ upload: 50MiB, download: 50MiB }}\n  \
+             repositories:\n{listed}"
+        ),
+    );
+    lab.fleet.write("stacks/app/compose.yaml", STACK);
+    lab.deploy("first");
+    let data = lab.engine.data_root.join("volumes/app_data/_data");
+    fill(&data);
+
+    let saved = lab.host.moorline(&["backup", "--init"]);
+    assert_eq!(saved.code, Some(21), "the first fault decides: {saved}");
+    let mut printed = saved.said();
+    for name in ["good", "box", "rest", "safe"] {
+        assert!(printed.contains(&format!(" in {name}, ")), "{name} got its snapshot: {printed}");
+    }
+    let faults = [
+        ("full", 21, "error[backup-full]: the storage of the backup repository `full` is full", "make room"),
+        ("password", 12, "error[backup-password]: the password opens no key", "compare `all.OTHER_PASSWORD`"),
+        ("login", 20, "refused the login of the backup repository `login`", "compare `all.OTHER_LOGIN`"),
+        ("host-key", 20, "showed another host key than the pinned one", "pin that: `host_key`"),
+    ];
+    for (name, code, sentence, hint) in faults {
+        assert!(printed.contains(&format!("no snapshot in {name}")), "{name}: {printed}");
+        assert!(printed.contains(sentence) && printed.contains(hint), "{name}: {printed}");
+        if name != "full" {
+            let to = scratch.join("to").display().to_string();
+            let refused = lab.host.moorline(&["restore", "app", "latest", "--repository", name, "--to", &to]);
+            assert_eq!(refused.code, Some(code), "{name}: {refused}");
+            printed += &refused.said();
+        }
+    }
+    for name in ["good", "box", "rest", "safe"] {
+        let to = scratch.join(name.to_owned() + "-back");
+        let arguments = ["restore", "app", "latest", "--path", "/volumes/data", "--repository", name, "--to"];
+        let arguments: Vec<&str> = arguments.into_iter().chain(to.to_str()).collect();
+        printed += &lab.host.moorline(&arguments).succeeds();
+        assert_same(&data, &to);
+    }
+    let canaries = [PASSWORD, RestServer::PASSWORD, "other-71", "other-72"];
+    for canary in canaries {
+        assert!(!printed.contains(canary), "{printed}");
+    }
+    let lasting = [lab.host.state(), lab.host.etc(), lab.host.run_directory().join("backup"), rest.served()];
+    let hits = search_for_canary(&lasting, &canaries);
+    assert!(hits.is_empty(), "{hits:#?}");
 }

@@ -1,4 +1,4 @@
-//! A line between a client and a server on the loopback: it can be long, be cut, and go dead, and it counts.
+//! A line between a client and a server on the loopback: it can be long, and be cut, and it counts.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,7 +18,6 @@ struct Shared {
     to: u16,
     delay: Duration,
     is_over: AtomicBool,
-    is_dead: AtomicBool,
     carried: AtomicU64,
     ends: Mutex<Vec<TcpStream>>,
 }
@@ -33,7 +32,6 @@ impl Wire {
             to: port,
             delay,
             is_over: AtomicBool::default(),
-            is_dead: AtomicBool::default(),
             carried: AtomicU64::default(),
             ends: Mutex::default(),
         });
@@ -70,11 +68,6 @@ impl Wire {
             end.shutdown(Shutdown::Both).ok();
         }
     }
-
-    /// Carries nothing from now on, or again. Nobody is told.
-    pub fn go_dead(&self, is_dead: bool) {
-        self.shared.is_dead.store(is_dead, Ordering::SeqCst);
-    }
 }
 
 impl Drop for Wire {
@@ -103,9 +96,6 @@ impl Shared {
         std::thread::spawn(move || {
             for (due, piece) in receiver {
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                while all.is_dead.load(Ordering::SeqCst) && !all.is_over.load(Ordering::SeqCst) {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
                 if to.write_all(&piece).is_err() {
                     return;
                 }

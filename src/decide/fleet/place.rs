@@ -177,3 +177,49 @@ fn rest(server: &str, login: Option<String>) -> Result<Place, String> {
     }
     Ok(Place::Rest { url: server.to_owned(), login })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIN: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIICf9svRenC/PLKIL9nk6K/pxQgoiFC41wTNvoIncOxs";
+
+    fn read(url: &str, login: Option<&str>, host_key: Option<&str>) -> Result<Place, String> {
+        place(url, Opened { key: None, host_key: host_key.map(str::to_owned), login: login.map(str::to_owned) })
+    }
+
+    #[test]
+    fn each_place_is_told_by_its_url() {
+        let ssh = |path: &str, host_key: HostKey| Ssh {
+            user: "u1".into(),
+            host: "u1.your-storagebox.de".into(),
+            port: 23,
+            path: path.into(),
+            key: KEY.into(),
+            host_key,
+        };
+        let a_box = "u1@u1.your-storagebox.de:23";
+        assert_eq!(read("/srv/backup", None, None), Ok(Place::Directory("/srv/backup".into())));
+        let sftp = Place::Sftp(ssh("alpha", HostKey::StorageBox));
+        assert_eq!(read(&format!("sftp://{a_box}/alpha"), None, None), Ok(sftp));
+        let pinned = Place::RestOverSsh(ssh("", HostKey::Pinned(PIN.into())));
+        assert_eq!(read(&format!("rest+ssh://{a_box}/"), None, Some(PIN)), Ok(pinned));
+        let below = Place::RestOverSsh(ssh("alpha/", HostKey::StorageBox));
+        assert_eq!(read(&format!("rest+ssh://{a_box}/alpha/"), None, None), Ok(below));
+        let rest = Place::Rest { url: "https://backup.example.org/alpha".into(), login: Some("LOGIN".into()) };
+        assert_eq!(read("rest:https://backup.example.org/alpha", Some("LOGIN"), None), Ok(rest));
+    }
+
+    #[test]
+    fn what_could_not_be_reached_or_would_not_be_safe_is_refused() {
+        let refused = |url: &str, login, host_key| read(url, login, host_key).unwrap_err();
+        assert!(refused("rest:http://backup.example.org/", Some("LOGIN"), None).contains("in clear"));
+        assert!(refused("rest+ssh://u@far.example.org:22/", None, None).contains("`host_key` is missing"));
+        assert!(refused("rest+ssh://far.example.org/", None, Some(PIN)).contains("rest+ssh://USER@HOST"));
+        assert!(refused("rest+ssh://u@far.example.org/a b", None, Some(PIN)).contains("letters, digits"));
+        assert!(refused("rest+ssh://u@far.example.org/../a", None, Some(PIN)).contains("letters, digits"));
+        assert!(refused("rest+ssh://u@far.example.org/", Some("LOGIN"), Some(PIN)).contains("`rest:` only"));
+        assert!(refused("rest:https://far.example.org/", None, Some(PIN)).contains("`sftp:` and `rest+ssh:` only"));
+        assert!(refused("sftp://u@far.example.org/", None, Some(PIN)).contains("directory of its own"));
+    }
+}

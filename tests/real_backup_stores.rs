@@ -350,6 +350,32 @@ fn a_backup_survives_three_cuts_also_where_nothing_can_be_replaced() {
 }
 
 #[test]
+fn a_job_that_is_killed_while_it_sends_does_no_harm() {
+    let (rest, ssh) = (RestServer::start(), SftpServer::append_only());
+    let (to_rest, to_ssh) = (Wire::to(rest.port(), Duration::ZERO), Wire::to(ssh.port(), Duration::ZERO));
+    let append_only = Vault::ssh("rest-over-ssh", &ssh, to_ssh.port(), "", ssh.home().join("restic"));
+    for (vault, wire) in [(Vault::rest(&rest, to_rest.port()), to_rest), (append_only, to_ssh)] {
+        fs::write(vault.data().join("small"), "small").unwrap();
+        vault.save();
+        heavy(&vault.data().join("heavy"), 40);
+        let before = wire.carried();
+        let mut job = vault.begin();
+        until("a pack is on the line", || (wire.carried() > before + 6 * MEBIBYTE as u64).then_some(()));
+        assert!(job.try_wait().unwrap().is_none(), "it is in the middle of its work");
+        job.kill().unwrap();
+        job.wait().unwrap();
+        vault.is_sound();
+        // The snapshot from before, then a new one.
+        let to = vault.scratch.join("before");
+        assert_eq!(vault.ask(&vault.restore_task(&to))["restored"]["lost"]["count"], 0);
+        assert_eq!(fs::read_to_string(to.join("small")).unwrap(), "small");
+        vault.save();
+        vault.is_sound();
+        vault.comes_back();
+    }
+}
+
+#[test]
 fn a_line_with_twelve_milliseconds_is_as_good() {
     let delay = Duration::from_millis(6);
     let (rest, sftp) = (RestServer::start(), SftpServer::start());

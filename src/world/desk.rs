@@ -61,10 +61,10 @@ impl Desk {
             compose: None,
             pull_timeout: Duration::ZERO,
             status: None,
+            timer: None,
             state: self.directory.clone(),
             run: self.directory.clone(),
             memory: MemoryPolicy::AllowTmpfs,
-            timer: None,
         }
     }
 }

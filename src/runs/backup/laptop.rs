@@ -48,12 +48,12 @@ pub fn site(known: &Known, repository: &Repository, login: &Login) -> Result<Sit
         repository.place = fleet::elsewhere(&repository, url).map_err(wrong)?;
     }
     match (&mut repository.place, &login.user) {
-        (Place::Sftp(sftp), Some(user)) => sftp.user.clone_from(user),
-        (_, Some(_)) => return Err(wrong("`--user` is for `sftp://` only".into())),
+        (Place::Sftp(ssh) | Place::RestOverSsh(ssh), Some(user)) => ssh.user.clone_from(user),
+        (_, Some(_)) => return Err(wrong("`--user` is for logins over ssh only".into())),
         (_, None) => {}
     }
     let mut site = Site::of(known, &repository)?;
-    if let (Place::Sftp(_), Some(key)) = (&repository.place, &login.key) {
+    if let (Place::Sftp(_) | Place::RestOverSsh(_), Some(key)) = (&repository.place, &login.key) {
         site.access.key = Some(key.clone());
     }
     Ok(site)

@@ -146,18 +146,28 @@ pub async fn check(
     outcome
 }
 
-/// What follows on the snapshots of each night: `keep`, where this host deletes, and a look whether everything is there. It is
-/// entered here, for it is neither the prune nor the check that is due: what goes well proves less.
-pub async fn nightly(world: &impl World, known: &Known, repository: &Repository, hear: &mut Hear<'_>) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    if repository.deletes == Deletes::Here {
-        let began = world.now();
-        let work = async { forget_at(world, &Site::of(known, repository)?, Missing::Refuse, hear).await };
-        let done = work.await.map(|left| Done { files: left, bytes: 0 });
-        outcomes.push(finish(world, Job::Prune, repository, began, done));
+/// What follows on the snapshots of a night in which no prune is due: `keep`, where this host deletes. It is entered here, for
+/// it is not the prune that is due once a week: what goes well proves less.
+pub async fn forget(
+    world: &impl World,
+    known: &Known,
+    repository: &Repository,
+    hear: &mut Hear<'_>,
+) -> Option<Outcome> {
+    if repository.deletes == Deletes::Elsewhere {
+        return None;
     }
-    outcomes.push(check(world, known, repository, Reads::Nothing, hear).await);
-    outcomes.into_iter().map(|outcome| enter(world, outcome, Extent::Nightly)).collect()
+    let began = world.now();
+    let work = async { forget_at(world, &Site::of(known, repository)?, Missing::Refuse, hear).await };
+    let done = work.await.map(|left| Done { files: left, bytes: 0 });
+    let outcome = finish(world, Job::Prune, repository, began, done);
+    Some(enter(world, outcome, Extent::Nightly))
+}
+
+/// What follows on the snapshots of a night in which no check is due: a look whether everything is there. It is entered here,
+/// as `forget` is.
+pub async fn look_through(world: &impl World, known: &Known, repository: &Repository, hear: &mut Hear<'_>) -> Outcome {
+    enter(world, check(world, known, repository, Reads::Nothing, hear).await, Extent::Nightly)
 }
 
 /// What would go, and what would be freed, if it were done now.

@@ -9,7 +9,7 @@ use crate::runs::backup::quiesce::{Quiescence, RunLock};
 use crate::runs::backup::sources::{plan, sources};
 use crate::world::World;
 use crate::world::restic::order::{self, First, Line, Passes, Progress, Saved, Source};
-use crate::world::restic::{self, Logins, Restic};
+use crate::world::restic::{self, Logins};
 
 /// What became of one stack in one repository.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Occasion {
 }
 
 /// Makes a snapshot of a stack in each backup repository. What is in the way of one keeps no other from its own.
-pub async fn snapshot<W: World + Restic>(
+pub async fn snapshot<W: World>(
     world: &W,
     known: &Known,
     (stack, applied): (&str, &Applied),
@@ -105,7 +105,7 @@ fn task(world: &impl World, plan: &StackBackup, sources: Vec<Source>, occasion: 
     }
 }
 
-async fn save<W: World + Restic>(
+async fn save<W: World>(
     world: &W,
     known: &Known,
     repository: &Repository,

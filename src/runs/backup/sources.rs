@@ -7,7 +7,6 @@ use crate::decide::{backup, compose};
 use crate::model::Applied;
 use crate::model::backup::{Origin, StackBackup};
 use crate::world::World;
-use crate::world::restic::Restic;
 use crate::world::restic::order::Source;
 
 /// What of a stack goes into its snapshots, as it was deployed.
@@ -17,11 +16,7 @@ pub fn plan(world: &impl World, stack: &str, applied: &Applied) -> StackBackup {
 }
 
 /// Where everything lies that goes into a snapshot of this stack, and where it goes.
-pub async fn sources(
-    world: &(impl World + Restic),
-    plan: &StackBackup,
-    applied: &Applied,
-) -> Result<Vec<Source>, Fault> {
+pub async fn sources(world: &impl World, plan: &StackBackup, applied: &Applied) -> Result<Vec<Source>, Fault> {
     let missing = |what: String| {
         Fault::new(Code::BackupSource, what)
             .at(format!("no snapshot of {} was written", plan.stack))

@@ -255,7 +255,7 @@ fn a_job_that_is_killed_does_no_harm() {
 
     let to = vault.scratch.join("killed");
     let mut job = vault.start(PASSWORD, &vault.restore_task("latest", None, &to));
-    until("the restore has begun", || to.join("volumes/data/heavy").exists().then_some(()));
+    until("the restore has begun", || to.join(".moorline-restore.new").exists().then_some(()));
     job.kill().unwrap();
     job.wait().unwrap();
     vault.is_sound();

@@ -87,7 +87,7 @@ enum Verb {
     Backup(backup::Arguments),
     /// What lies in the backup repositories
     Snapshots(snapshots::Arguments),
-    /// Restore a snapshot, or a part of it, into an empty directory, or a dump into its database
+    /// Restore a snapshot, or a part of it, into an empty directory or in place, or a dump into its database
     Restore(restore::Arguments),
     /// Remove the snapshots that `keep` does not keep, and free what nothing needs
     Prune(prune::Arguments),

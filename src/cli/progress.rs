@@ -21,10 +21,15 @@ impl Progress {
 
     /// Shows how far it is.
     pub fn show(&mut self, stack: &str, at: order::Progress) {
+        self.show_with(stack, at, "");
+    }
+
+    /// The same, with a remark behind it.
+    pub fn show_with(&mut self, stack: &str, at: order::Progress, remark: &str) {
         if self.is_seen {
             let of = if at.total > 0 { format!(" of {}", show::size(at.total)) } else { String::new() };
             let (bytes, files) = (show::size(at.bytes), at.files);
-            show::trouble(&format!("\r\x1b[K{stack}: {files} files, {bytes}{of} {}", self.word));
+            show::trouble(&format!("\r\x1b[K{stack}: {files} files, {bytes}{of} {}{remark}", self.word));
             self.is_shown = true;
         }
     }

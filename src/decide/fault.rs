@@ -110,6 +110,7 @@ codes! {
     BackupBudget, "backup-budget", NextRun, 24, "the night took longer than its time budget; what was not done waits for the next one";
     DrillFailed, "drill-failed", Person, 23, "a drill did not prove that a snapshot can be brought back";
     RestoreRefused, "restore-refused", Person, 2, "there is no such snapshot, or the place for it cannot be used";
+    RestoreUnfinished, "restore-unfinished", Person, 1, "a restore in place was cut while data changed places; its stack is not touched before it is finished";
     ServiceUnhealthy, "service-unhealthy", NextRun, 1, "a service that was not touched is not healthy";
     DowngradeRefused, "downgrade-refused", Person, 1, "a stack that only goes forward was left at its newer image";
     PromotionRefused, "promotion-refused", Person, 1, "a promotion is not proven, or cannot be written";

@@ -136,7 +136,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::Stopped => RunEnd::Stopped,
             Code::RolledBack => RunEnd::RolledBack,
             Code::DeployRefused | Code::DeployWaiting | Code::LockHeld => RunEnd::Degraded,
-            Code::RollbackFailed | Code::SnapshotMissing => RunEnd::Degraded,
+            Code::RollbackFailed | Code::SnapshotMissing | Code::RestoreUnfinished => RunEnd::Degraded,
             Code::StepFailed
             | Code::GateFailed
             | Code::ServiceUnhealthy

@@ -73,6 +73,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::BackupFailed
         | Code::BackupBudget
         | Code::DrillFailed
+        | Code::RestoreUnfinished
         | Code::NetworkInUse
         // So is the host itself.
         | Code::SettingsInvalid

@@ -145,7 +145,7 @@ fn restore(stack: &str, before: &Before) -> String {
     let snapshot = taken.map_or("latest", |taken| taken.snapshot.get(..8).unwrap_or(&taken.snapshot));
     let among = taken.filter(|taken| taken.repository != Repository::ONLY);
     let among = among.map(|taken| format!(" --repository {}", taken.repository)).unwrap_or_default();
-    format!("moorline restore {stack} {snapshot}{among} --to DIR")
+    format!("moorline restore {stack} {snapshot}{among} --in-place")
 }
 
 /// The snapshots that tell how the data of a stack was before this deploy of it.

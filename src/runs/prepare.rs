@@ -59,7 +59,7 @@ pub async fn is_settled(world: &impl World, ledger: &Ledger, draft: &mut Draft) 
     let Some(settled) = &ledger.settled else { return Ok(false) };
     let Some(anchor) = &ledger.anchor else { return Ok(false) };
     // Whatever was in flight when a run was killed is looked at, and its intent taken away.
-    if ledger.pending.is_some() || world.intent()?.is_some() {
+    if ledger.pending.is_some() || world.intent()?.is_some() || !world.unfinished_restores()?.is_empty() {
         return Ok(false);
     }
     let version = ledger.applied.values().next().map_or("", |applied| applied.plugin.as_str());

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::decide::backup;
 use crate::decide::digest::DigestKey;
 use crate::decide::event::Event;
 use crate::decide::fault::Fault;
 use crate::decide::report::Draft;
 use crate::decide::retry::{self, Course, Patience};
+use crate::model::backup::{InPlace, Stage};
 use crate::model::{Desired, Intent, Ledger, Left, Phase, Revision, Step};
 use crate::runs::good;
 use crate::world::World;
@@ -43,7 +45,14 @@ pub fn put_off(
         _ => Patience::Waits,
     };
     let mut put_off = PutOff { alone: left, ..PutOff::default() };
+    let unfinished = world.unfinished_restores()?;
     for stack in &mut desired.stacks {
+        let switching = |restore: &&InPlace| restore.stack == stack.name && restore.phase == Stage::Switching;
+        if let Some(restore) = unfinished.iter().find(switching) {
+            draft.put_off.push(backup::unfinished(restore));
+            put_off.alone.insert(stack.name.clone());
+            continue;
+        }
         if put_off.alone.contains(&stack.name) {
             continue;
         }

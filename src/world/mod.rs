@@ -46,6 +46,7 @@ pub mod generations;
 pub mod git;
 pub mod good;
 pub mod images;
+pub mod in_place;
 pub mod intent;
 pub mod journal;
 pub mod key;

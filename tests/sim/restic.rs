@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use moorline::decide::fault::{Code, Fault};
 use moorline::model::Good;
-use moorline::model::backup::Repository;
+use moorline::model::backup::{InPlace, Repository};
 use moorline::world::World as _;
 use moorline::world::restic::order::{Backup, Line, Losses, Passes, Saved, Task, Turn};
 use moorline::world::restic::{Access, Logins, Restic};
@@ -22,6 +22,8 @@ pub struct Vault {
     pub partial: Vec<String>,
     /// The stack and the repository for which nothing ever answers.
     pub hangs: Option<(String, String)>,
+    /// Restores in place that were cut.
+    pub unfinished: Vec<InPlace>,
     /// Until when somebody else makes a backup, in milliseconds since 1970.
     pub busy_until: i64,
 }
@@ -45,6 +47,10 @@ impl Restic for Sim {
 
     fn lay_out(&self, good: &Good) -> Result<PathBuf, Fault> {
         Ok(self.settings().state.join("backup").join(&good.stack))
+    }
+
+    fn unfinished_restores(&self) -> Result<Vec<InPlace>, Fault> {
+        Ok(self.host().vault.unfinished.clone())
     }
 
     async fn work(

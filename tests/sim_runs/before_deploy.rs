@@ -2,7 +2,8 @@
 
 use moorline::decide::event::Event;
 use moorline::decide::fault::Code;
-use moorline::model::{Report, RunEnd};
+use moorline::model::backup::{InPlace, Stage};
+use moorline::model::{Report, RunEnd, State};
 
 use crate::backups::with_backups;
 use crate::fleet::{HOST, SHOP, WEB};
@@ -161,4 +162,34 @@ fn a_host_without_backups_cannot_have_a_stack_that_wants_one() {
         places,
         "stacks/web/compose.yaml:1: x-moorline.deploy.snapshot_before needs `backup:` in hosts/alpha/host.yaml"
     );
+}
+
+#[test]
+fn a_stack_in_the_middle_of_a_restore_is_not_touched_and_the_others_are() {
+    let sim = with_backups();
+    sim.run();
+    let since = sim.host().time();
+    let restore = InPlace {
+        stack: "web".into(),
+        repository: "main".into(),
+        asked: "latest".into(),
+        snapshot: "1980cc6b".into(),
+        path: None,
+        since,
+        hold: None,
+        phase: Stage::Switching,
+        moves: Vec::new(),
+        stopped: Vec::new(),
+    };
+    sim.host().vault.unfinished = vec![restore.clone()];
+    sim.host().engine.by_hand("web", "db", Some(State::Exited(137)));
+    sim.host().engine.by_hand("shop", "shop", Some(State::Exited(137)));
+    let report = sim.run();
+    assert_eq!((code(&report), report.end), ("restore-unfinished", RunEnd::Degraded));
+    assert!(report.outcomes.iter().all(|outcome| outcome.step.stack == "shop") && !report.outcomes.is_empty());
+    let hint = report.fault.expect("a fault").hint.unwrap_or_default();
+    assert_eq!(hint, "`moorline restore web 1980cc6b --in-place` finishes it");
+    // One that has not come so far has touched nothing.
+    sim.host().vault.unfinished = vec![InPlace { phase: Stage::Beside, ..restore }];
+    assert_eq!(code(&sim.run()), "");
 }

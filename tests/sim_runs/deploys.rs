@@ -268,7 +268,7 @@ fn forward_only_keeps_the_new_version_and_asks_a_person() {
     let report = transcript.note("the backup works; the new version does not").run();
     assert_eq!(code(&report), "gate-failed");
     let hint = report.fault.as_ref().and_then(|fault| fault.hint.clone()).expect("a command");
-    assert!(hint.contains("moorline restore web 5a4b3c01 --to DIR"), "{hint}");
+    assert!(hint.contains("moorline restore web 5a4b3c01 --in-place"), "{hint}");
     let again = transcript.run();
     assert_eq!((code(&again), again.outcomes.len()), ("deploy-refused", 0));
     assert_eq!(web(&sim), ["app:1", "app:bad", "proxy:1"]);

@@ -5,6 +5,7 @@ pub mod due;
 pub mod dump;
 pub mod event;
 mod extension;
+mod in_place;
 pub mod keep;
 pub mod load;
 pub mod logbook;
@@ -14,5 +15,6 @@ mod sources;
 pub mod upkeep;
 
 pub use extension::{BackupExtension, DrillExtension, Flaw, Names, flaws};
+pub use in_place::{in_place_command, is_read_only, unfinished};
 pub use show::{notes, text};
 pub use sources::choose;

@@ -8,10 +8,12 @@ use jiff::civil::Time;
 use serde::{Deserialize, Serialize};
 
 mod before;
+mod in_place;
 mod job;
 mod standing;
 
 pub use before::{Before, Taken};
+pub use in_place::{InPlace, Move, Stage};
 pub use job::{BackupStatus, Entry, Job, JobEnd, JobReport, Logbook, Schedule};
 pub use standing::{Going, Standing, Stood};
 

@@ -4,6 +4,7 @@ pub mod account;
 pub mod before_deploy;
 pub mod database;
 pub mod drill;
+pub mod in_place;
 pub mod known;
 pub mod laptop;
 pub mod night;

@@ -175,14 +175,19 @@ impl Voice {
 
     /// Says how far it is, unless it said so a moment ago.
     pub fn progress(&self, progress: Progress) {
+        self.tell(progress);
+    }
+
+    /// The same; whether it did.
+    pub fn tell(&self, progress: Progress) -> bool {
         let now = clock::now();
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.is_some_and(|last| now.as_millisecond() - last.as_millisecond() < PACE) {
-            return;
+            return false;
         }
         *last = Some(now);
         // Whoever does not listen to progress may still wait for the end.
-        let _ = self.say(&Line::Progress(progress));
+        self.say(&Line::Progress(progress)).is_ok()
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
 use crate::decide::fault::{Code, Fault};
-use crate::model::backup::{Limits, Repository};
+use crate::model::backup::{InPlace, Limits, Repository};
 use crate::model::{Good, Secret};
 use crate::world::child::{ENVIRONMENT, Group};
+use crate::world::in_place;
 use crate::world::lock::{self, Lock};
 use crate::world::{Real, World};
 
@@ -41,6 +42,7 @@ mod trees;
 
 pub use job::serve;
 use order::{Backup, LONGEST_LINE, Line, Order, Task, Turn};
+pub use place::restores_into;
 use trouble::{Kind, Trouble};
 
 /// This program, also when the file it was started from was replaced meanwhile.
@@ -88,6 +90,8 @@ pub trait Restic {
     async fn volume(&self, name: &str) -> Result<Option<PathBuf>, Fault>;
     /// Lays out what a stack was made from, sealed as it is, and returns where.
     fn lay_out(&self, good: &Good) -> Result<PathBuf, Fault>;
+    /// Restores in place that were begun and not ended.
+    fn unfinished_restores(&self) -> Result<Vec<InPlace>, Fault>;
     /// Has a job done. Its lines are handed on as they come, but for the last, which is returned.
     async fn work(
         &self,
@@ -122,6 +126,10 @@ impl Restic for Real {
 
     fn lay_out(&self, good: &Good) -> Result<PathBuf, Fault> {
         inputs::lay_out(&self.settings().state, good)
+    }
+
+    fn unfinished_restores(&self) -> Result<Vec<InPlace>, Fault> {
+        in_place::unfinished(&self.settings().state)
     }
 
     async fn work(
@@ -202,7 +210,13 @@ impl Real {
         };
         match said {
             Ok(Line::Trouble(trouble)) | Err(trouble) => {
-                Err(refused.unwrap_or_else(|| faults::fault(repository, trouble, not_done)))
+                let fault = refused.unwrap_or_else(|| faults::fault(repository, trouble, not_done));
+                Err(match &order.task {
+                    Task::Restore(task) if place::is_begun(&task.to) => {
+                        fault.at("the same command goes on where this one ended")
+                    }
+                    _ => fault,
+                })
             }
             Ok(line) => Ok(line),
         }

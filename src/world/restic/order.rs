@@ -202,6 +202,8 @@ pub enum Line {
     Checked(Checked),
     /// It knows how much that is.
     Measured(Measured),
+    /// So many of the bytes of the progress before were there already.
+    Reused(u64),
 }
 
 /// What happens to the containers of a stack between two passes.
@@ -282,6 +284,12 @@ pub struct Restored {
     pub lost: Losses,
     /// The most memory that the job held, in bytes.
     pub memory: u64,
+    /// Files that an earlier attempt had left, and that are the same.
+    #[serde(default)]
+    pub reused_files: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub reused_bytes: u64,
 }
 
 /// How much a restore would write.

@@ -1,6 +1,8 @@
 //! The job that restores a snapshot: one file after the other, each read back and compared with the repository's digests.
-//! What cannot be restored is named, and the rest goes on.
+//! What cannot be restored is named, and the rest goes on. What an earlier attempt left is compared in the same way, and
+//! not fetched again.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +11,8 @@ use rustic_core::{IndexedFull, Repository};
 
 use super::backend::Backend;
 use super::job::{self, Voice, explain};
-use super::order::{Progress, Restore, Restored};
-use super::place::{Place, Unrestored};
+use super::order::{Line, Progress, Restore, Restored};
+use super::place::{Begun, Place, Start, Unrestored};
 use super::trouble::{Kind, Trouble};
 
 /// How deep a directory may lie: each level on the way is open.
@@ -25,8 +27,15 @@ pub fn restore(
     task: &Restore,
     voice: &Arc<Voice>,
 ) -> Result<Restored, Trouble> {
+    let begun = Begun::of(task)?;
     let repository = job::open(backend, password, None, voice, &Arc::default())?;
-    let snapshot = choose(job::snapshots(backend, &repository)?, task)?;
+    let snapshot = match &begun {
+        Some(begun) => {
+            let same = Restore { snapshot: begun.snapshot.clone(), ..task.clone() };
+            choose(job::snapshots(backend, &repository)?, &same)?
+        }
+        None => choose(job::snapshots(backend, &repository)?, task)?,
+    };
     let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
     let repository = repository.to_indexed().map_err(failed)?;
     let top = match &task.path {
@@ -36,21 +45,46 @@ pub fn restore(
             backend.trouble().unwrap_or_else(unknown)
         })?,
     };
-    let total = match &task.path {
-        None => snapshot.summary.as_ref().map_or(0, |summary| summary.total_bytes_processed),
-        Some(_) => 0,
+    let total = match (&task.path, &snapshot.summary) {
+        (None, Some(summary)) => summary.total_bytes_processed,
+        _ => size(&repository, &top),
     };
-    let place = Place::open(&task.to, total)?;
     let id = snapshot.id.to_hex().as_str().to_owned();
-    let restored = Restored { id, files: 0, bytes: 0, lost: super::order::Losses::default(), memory: 0 };
+    let (start, record) = match begun {
+        Some(begun) => (Start::Again, begun),
+        None => (Start::Fresh, Begun::new(task, &id)),
+    };
+    let place = Place::open(&task.to, total, start, &record)?;
+    let lost = super::order::Losses::default();
+    let restored = Restored { id, files: 0, bytes: 0, lost, memory: 0, reused_files: 0, reused_bytes: 0 };
     let mut walk = Walk { repository: &repository, backend, place, voice, total, restored };
+    let stands_for = (task.path.is_some() && top.is_dir()).then(|| top.clone());
     if top.is_dir() {
         walk.tree(top, task.path.is_some())?;
     } else {
         walk.file(&top, Path::new("/"))?;
     }
     walk.place.flush()?;
+    // What is lost may be found again, when the repository was mended: then the same command fetches only that.
+    if walk.restored.lost.is_empty() {
+        walk.place.end(stands_for.as_ref())?;
+    }
     Ok(Restored { memory: job::memory(), ..walk.restored })
+}
+
+/// How many bytes the files of a tree have. What cannot be read of it is found to be lost later.
+fn size<S: IndexedFull>(repository: &Repository<S>, top: &Node) -> u64 {
+    let mut trees: Vec<_> = top.subtree.into_iter().collect();
+    let mut size = if top.is_dir() { 0 } else { top.meta.size };
+    while let Some(tree) = trees.pop() {
+        for node in repository.get_tree(&tree).map(|tree| tree.nodes).unwrap_or_default() {
+            match node.subtree.filter(|_| node.is_dir()) {
+                Some(subtree) => trees.push(subtree),
+                None => size += node.meta.size,
+            }
+        }
+    }
+    size
 }
 
 /// The snapshot that a person means.
@@ -93,7 +127,7 @@ struct Level {
 impl<S: IndexedFull> Walk<'_, S> {
     /// Restores a directory into the place.
     fn tree(&mut self, top: Node, is_part: bool) -> Result<(), Trouble> {
-        let nodes = self.nodes(&top, Path::new("/"));
+        let nodes = self.nodes(&top, Path::new("/"))?;
         let mut levels = vec![Level { nodes, path: PathBuf::from("/"), node: is_part.then_some(top) }];
         while let Some(level) = levels.last_mut() {
             let Some(node) = level.nodes.next() else {
@@ -114,23 +148,24 @@ impl<S: IndexedFull> Walk<'_, S> {
                 false => Err(Unrestored::Lost("it lies too deep".to_owned())),
             };
             if self.note(&path, entered)? {
-                levels.push(Level { nodes: self.nodes(&node, &path), path, node: Some(node) });
+                let nodes = self.nodes(&node, &path)?;
+                levels.push(Level { nodes, path, node: Some(node) });
             }
         }
         Ok(())
     }
 
     /// What is in a directory; nothing, and a loss, if the list is damaged.
-    fn nodes(&mut self, node: &Node, path: &Path) -> std::vec::IntoIter<Node> {
+    fn nodes(&mut self, node: &Node, path: &Path) -> Result<std::vec::IntoIter<Node>, Trouble> {
         let tree = node.subtree.as_ref().map(|tree| self.repository.get_tree(tree));
         match tree {
-            Some(Ok(tree)) => tree.nodes.into_iter(),
+            Some(Ok(tree)) => Ok(tree.nodes.into_iter()),
             Some(Err(error)) => {
-                let why = explain(self.backend, &error);
+                let why = unless_away(explain(self.backend, &error))?;
                 self.restored.lost.add(format_args!("{}/", path.display()), format_args!("everything in it: {why}"));
-                Vec::new().into_iter()
+                Ok(Vec::new().into_iter())
             }
-            None => Vec::new().into_iter(),
+            None => Ok(Vec::new().into_iter()),
         }
     }
 
@@ -146,31 +181,56 @@ impl<S: IndexedFull> Walk<'_, S> {
         if self.note(&path, done)? && node.is_file() {
             self.restored.files += 1;
             self.restored.bytes += node.meta.size;
-            let Restored { files, bytes, .. } = self.restored;
-            self.voice.progress(Progress { files, bytes, total: self.total });
+            let Restored { files, bytes, reused_bytes, .. } = self.restored;
+            let is_told = self.voice.tell(Progress { files, bytes, total: self.total });
+            if is_told && reused_bytes > 0 {
+                // As with progress: whoever does not listen may still wait for the end.
+                let _ = self.voice.say(&Line::Reused(reused_bytes));
+            }
         }
         Ok(())
     }
 
-    fn content(&self, node: &Node) -> Result<(), Unrestored> {
+    fn content(&mut self, node: &Node) -> Result<(), Unrestored> {
         if self.place.link(node)? {
             return Ok(());
         }
-        let mut file = self.place.create(node)?;
+        if let Some(mut found) = self.place.found(node)? {
+            if self.is_whole(node, found.metadata()?.len(), &mut found) {
+                self.place.dress(&found, node)?;
+                self.restored.reused_files += 1;
+                self.restored.reused_bytes += node.meta.size;
+                return self.place.remember(node);
+            }
+            self.place.clear(node)?;
+        }
+        let mut file = self.place.create()?;
         if let Err(error) = self.repository.dump(node, &mut file) {
             let why = explain(self.backend, &error);
-            return Err(file.abandon().unwrap_or_else(|| Unrestored::Lost(why.to_string())));
+            return Err(file.abandon().unwrap_or_else(|| match unless_away(why) {
+                Ok(why) => Unrestored::Lost(why.to_string()),
+                Err(away) => Unrestored::End(away),
+            }));
         }
+        let length = file.length();
         let mut written = file.finish(node)?;
-        // Each piece of content is named by its digest.
-        for id in node.content.iter().flatten() {
-            let entry = self.repository.get_index_entry(id);
-            let is_same = entry.is_ok_and(|entry| id.blob_matches_reader(entry.data_length().into(), &mut written));
-            if !is_same {
-                return Err(Unrestored::Lost("what was read back is not what was written".to_owned()));
-            }
+        if !self.is_whole(node, length, &mut written) {
+            return Err(Unrestored::Lost("what was read back is not what was written".to_owned()));
         }
+        self.place.settle(node)?;
         self.place.remember(node)
+    }
+
+    /// Whether what is read has this content, and nothing else: each piece of content is named by its digest.
+    fn is_whole(&self, node: &Node, length: u64, reader: &mut impl Read) -> bool {
+        let mut left = length;
+        let same = node.content.iter().flatten().all(|id| {
+            let Ok(entry) = self.repository.get_index_entry(id) else { return false };
+            let size: u64 = entry.data_length().into();
+            let fits = left.checked_sub(size).map(|rest| left = rest).is_some();
+            fits && id.blob_matches_reader(entry.data_length().into(), reader)
+        });
+        same && left == 0
     }
 
     /// Counts a loss. True if there was none; an error if nothing more can be restored.
@@ -183,6 +243,14 @@ impl<S: IndexedFull> Walk<'_, S> {
             }
             Err(Unrestored::End(trouble)) => Err(trouble),
         }
+    }
+}
+
+/// What makes one file a loss; an error, if it would make every other one a loss, too.
+fn unless_away(trouble: Trouble) -> Result<Trouble, Trouble> {
+    match trouble.kind {
+        Kind::Away | Kind::HostKeyChanged | Kind::LoginRefused => Err(trouble),
+        _ => Ok(trouble),
     }
 }
 

@@ -1,30 +1,32 @@
-//! The directory that a restore fills. Every name from the repository is a plain name in a directory that we have just
-//! made and hold open, so nothing can lead elsewhere, and nothing that is there is replaced.
+//! The directory that a restore fills. Every name from the repository is a plain name in a directory that we have made and
+//! hold open, so nothing can lead elsewhere. A file gets its name when it is whole, also if we are killed. Nothing that is
+//! there is replaced, unless a restore of the same began there.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustic_core::repofile::{Metadata, Node, NodeType};
 use rustix::fs::{
-    Advice, AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat,
-    chownat, fadvise, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, statvfs,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
+    chmodat, chownat, fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2,
+    renameat_with, statvfs, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::nodes::permissions;
 use super::trouble::{Kind, Trouble};
+pub use begun::{Begun, is_begun, restores_into};
 
-/// A run of zeros of this length becomes a hole: the size of a block of most file systems.
-const HOLE: usize = 4096;
-/// Files of this size are read back from the disk and not from memory.
-const LARGE: u64 = 1024 * 1024;
+mod begun;
+mod unfinished;
+
+use unfinished::Unfinished;
 
 /// Why something was not restored.
 #[derive(Debug)]
@@ -52,37 +54,56 @@ impl From<io::Error> for Unrestored {
     }
 }
 
+/// How a restore begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// In a directory that is empty or not there.
+    Fresh,
+    /// Where the same restore began before: what is there is ours.
+    Again,
+}
+
 /// Where a restore goes.
 #[derive(Debug)]
 pub struct Place {
     /// The directories on the way, each open, the place itself first.
     levels: Vec<OwnedFd>,
     names: Vec<OsString>,
+    start: Start,
     /// Where the first name of each file with several names is, by device and inode.
     links: std::cell::RefCell<BTreeMap<(u64, u64), PathBuf>>,
 }
 
 impl Place {
-    /// Takes a directory that is empty, or makes it. `needed` bytes must be free.
-    pub fn open(directory: &Path, needed: u64) -> Result<Self, Trouble> {
+    /// Takes a directory that is empty, or makes it; or one where the same restore began. `needed` bytes must be free, with
+    /// those that are there already. The record is on disk when this returns.
+    pub fn open(directory: &Path, needed: u64, start: Start, record: &Begun) -> Result<Self, Trouble> {
         let shown = directory.display();
         let unusable = |error: &io::Error| Trouble::new(Kind::Target, format!("{shown}: {error}"));
         match DirBuilder::new().mode(0o700).create(directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => made.map_err(|error| unusable(&error))?,
         }
-        if fs::read_dir(directory).map_err(|error| unusable(&error))?.next().is_some() {
+        if start == Start::Fresh && !begun::is_empty(directory).map_err(|error| unusable(&error))? {
             return Err(Trouble::new(Kind::Target, format!("{shown} is not empty")));
         }
         let opened = openat(CWD, directory, DIRECTORY, Mode::empty()).map_err(|error| unusable(&error.into()))?;
         let space = statvfs(directory).map_err(|error| unusable(&error.into()))?;
         let free = space.f_bavail * space.f_frsize;
-        if free < needed {
+        let there = if start == Start::Again { used(directory) } else { 0 };
+        if free.saturating_add(there) < needed {
             let mebibytes = |bytes: u64| bytes.div_ceil(1024 * 1024);
             let words = format!("{shown} has {} MiB free, and {} are needed", mebibytes(free), mebibytes(needed));
             return Err(Trouble::new(Kind::Target, words));
         }
-        Ok(Self { levels: vec![opened], names: Vec::new(), links: std::cell::RefCell::default() })
+        if start == Start::Fresh {
+            record.write(directory).map_err(|error| unusable(&error))?;
+        }
+        Ok(Self { levels: vec![opened], names: Vec::new(), start, links: std::cell::RefCell::default() })
+    }
+
+    fn top(&self) -> Result<BorrowedFd<'_>, Unrestored> {
+        self.levels.first().map(AsFd::as_fd).ok_or_else(|| Unrestored::Lost("it has no directory".to_owned()))
     }
 
     fn here(&self) -> Result<BorrowedFd<'_>, Unrestored> {
@@ -91,8 +112,11 @@ impl Place {
 
     /// Makes a directory and goes into it.
     pub fn enter(&mut self, name: &OsStr) -> Result<(), Unrestored> {
-        let name = plain(name)?;
-        mkdirat(self.here()?, name, Mode::RWXU)?;
+        let name = self.plain(name)?;
+        match mkdirat(self.here()?, name, Mode::RWXU) {
+            Err(Errno::EXIST) if self.start == Start::Again => {}
+            made => made?,
+        }
         let opened = openat(self.here()?, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
         self.levels.push(opened);
         self.names.push(name.to_owned());
@@ -111,13 +135,57 @@ impl Place {
         dress(self.here()?, &node.meta)
     }
 
-    /// Makes a file that must not be there yet.
-    pub fn create(&self, node: &Node) -> Result<Unfinished<'_>, Unrestored> {
-        let name = node.name();
-        let name = plain(&name)?;
+    /// Makes a file. It has no name of its own before [`Place::settle`].
+    pub fn create(&self) -> Result<Unfinished<'_>, Unrestored> {
+        let top = self.top()?;
+        remove(top, begun::UNFINISHED.as_ref())?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(self.here()?, name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Unfinished { place: self, name: name.to_owned(), file: file.into(), length: 0, error: None })
+        let file = openat(top, begun::UNFINISHED, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Unfinished { place: self, file: file.into(), length: 0, error: None })
+    }
+
+    /// Gives the file that was made last its name. Nothing is replaced.
+    pub fn settle(&self, node: &Node) -> Result<(), Unrestored> {
+        let (name, top, here) = (node.name(), self.top()?, self.here()?);
+        let name = self.plain(&name)?;
+        match renameat_with(top, begun::UNFINISHED, here, name, RenameFlags::NOREPLACE) {
+            // Not every file system knows how not to replace.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                linkat(top, begun::UNFINISHED, here, name, AtFlags::empty())?;
+                Ok(remove(top, begun::UNFINISHED.as_ref())?)
+            }
+            renamed => Ok(renamed?),
+        }
+    }
+
+    /// The file of this name, if an earlier attempt left one; anything else of this name is taken away.
+    pub fn found(&self, node: &Node) -> Result<Option<File>, Unrestored> {
+        if self.start == Start::Fresh {
+            return Ok(None);
+        }
+        let name = node.name();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match openat(self.here()?, self.plain(&name)?, flags, Mode::empty()) {
+            Ok(file) if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::RegularFile => {
+                Ok(Some(file.into()))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            Ok(_) | Err(_) => self.clear(node).map(|()| None),
+        }
+    }
+
+    /// Takes away what an earlier attempt left under this name.
+    pub fn clear(&self, node: &Node) -> Result<(), Unrestored> {
+        let name = node.name();
+        match self.start {
+            Start::Fresh => Ok(()),
+            Start::Again => Ok(remove(self.here()?, self.plain(&name)?)?),
+        }
+    }
+
+    /// Gives a file that is whole everything else that it had.
+    pub fn dress(&self, file: &File, node: &Node) -> Result<(), Unrestored> {
+        dress(file.as_fd(), &node.meta)
     }
 
     /// Makes another name for a file that was restored already. False if this is its first name.
@@ -125,11 +193,12 @@ impl Place {
         let Some(identity) = identity(node) else { return Ok(false) };
         let Some(first) = self.links.borrow().get(&identity).cloned() else { return Ok(false) };
         let name = node.name();
-        let top = self.levels.first().ok_or_else(|| Unrestored::Lost("it has no directory".to_owned()))?;
+        let top = self.top()?;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let found = openat2(top, &first, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
         let found = Path::new("/proc/self/fd").join(found.as_raw_fd().to_string());
-        linkat(CWD, &found, self.here()?, plain(&name)?, AtFlags::SYMLINK_FOLLOW)?;
+        self.clear(node)?;
+        linkat(CWD, &found, self.here()?, self.plain(&name)?, AtFlags::SYMLINK_FOLLOW)?;
         Ok(true)
     }
 
@@ -145,7 +214,8 @@ impl Place {
     /// Makes a symbolic link, a pipe or a device.
     pub fn special(&self, node: &Node) -> Result<(), Unrestored> {
         let name = node.name();
-        let (name, here) = (plain(&name)?, self.here()?);
+        let (name, here) = (self.plain(&name)?, self.here()?);
+        self.clear(node)?;
         match &node.node_type {
             NodeType::Symlink { .. } => symlinkat(node.node_type.to_link(), here, name)?,
             NodeType::Fifo => mknodat(here, name, FileType::Fifo, Mode::RUSR, 0)?,
@@ -173,88 +243,53 @@ impl Place {
         let Some(top) = self.levels.first() else { return Ok(()) };
         rustix::fs::syncfs(top).map_err(|error| Trouble::new(Kind::Target, io::Error::from(error).to_string()))
     }
+
+    /// Takes the record away: everything is there. The place itself stands for this node, or for none.
+    pub fn end(&self, stands_for: Option<&Node>) -> Result<(), Trouble> {
+        let Some(top) = self.levels.first() else { return Ok(()) };
+        let failed = |error: io::Error| Trouble::new(Kind::Target, error.to_string());
+        begun::end(top, stands_for.and_then(|node| times(&node.meta))).map_err(failed)
+    }
+
+    /// A name that is one, and nothing else: no way up, no way elsewhere.
+    fn plain<'name>(&self, name: &'name OsStr) -> Result<&'name OsStr, Unrestored> {
+        let bytes = name.as_bytes();
+        let is_odd = bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.len() > 255;
+        if is_odd || bytes.contains(&b'/') || bytes.contains(&0) {
+            return Err(Unrestored::Lost("this cannot be the name of a file".to_owned()));
+        }
+        if self.names.is_empty() && bytes.starts_with(begun::OURS.as_bytes()) {
+            return Err(Unrestored::Lost("the restore itself needs this name here".to_owned()));
+        }
+        Ok(name)
+    }
+}
+
+/// Removes a file, if it is there.
+fn remove(directory: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// How many bytes of the disk the files below a directory take; what cannot be seen takes none.
+fn used(directory: &Path) -> u64 {
+    let mut waiting = vec![directory.to_owned()];
+    let mut used = 0;
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            match found.is_dir() {
+                true => waiting.push(entry.path()),
+                false => used += found.blocks() * 512 / found.nlink().max(1),
+            }
+        }
+    }
+    used
 }
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-
-/// A file that is being written. Runs of zeros become holes.
-#[derive(Debug)]
-pub struct Unfinished<'place> {
-    place: &'place Place,
-    name: OsString,
-    file: File,
-    length: u64,
-    error: Option<io::Error>,
-}
-
-impl Unfinished<'_> {
-    /// Gives it its length and everything else it had. What comes back reads it from its beginning.
-    pub fn finish(mut self, node: &Node) -> Result<impl Read + use<>, Unrestored> {
-        self.file.set_len(self.length)?;
-        if self.length >= LARGE {
-            self.file.sync_data()?;
-            fadvise(&self.file, 0, None, Advice::DontNeed)?;
-        }
-        dress(self.file.as_fd(), &node.meta)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        Ok(io::BufReader::with_capacity(128 * 1024, self.file))
-    }
-
-    /// Removes it: half of a file is worse than none. The reason, if it is not the repository's.
-    pub fn abandon(self) -> Option<Unrestored> {
-        if let Ok(here) = self.place.here() {
-            // It stays, with its length of zero or more, if even that fails; it is named as lost.
-            let _ = unlinkat(here, &self.name, AtFlags::empty());
-        }
-        self.error.map(Unrestored::from)
-    }
-
-    /// Writes a run of blocks that are not all zeros.
-    fn put(&mut self, run: &[u8], from: usize) -> io::Result<()> {
-        self.file.write_all_at(run, self.length + from as u64)
-    }
-
-    fn put_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Up to the next block, so that holes lie where the file system can make them.
-        let past = usize::try_from(self.length % HOLE as u64).unwrap_or(0);
-        let (first, rest) = bytes.split_at(bytes.len().min((HOLE - past) % HOLE));
-        let (mut run, mut at) = (0, 0);
-        for block in std::iter::once(first).chain(rest.chunks(HOLE)) {
-            if block.iter().all(|byte| *byte == 0) {
-                self.put(&bytes[run..at], run)?;
-                run = at + block.len();
-            }
-            at += block.len();
-        }
-        self.put(&bytes[run..], run)?;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-impl Write for Unfinished<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.put_all(bytes).map(|()| bytes.len()).map_err(|error| {
-            let kind = error.kind();
-            self.error.get_or_insert(error);
-            kind.into()
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A name that is one, and nothing else: no way up, no way elsewhere.
-fn plain(name: &OsStr) -> Result<&OsStr, Unrestored> {
-    let bytes = name.as_bytes();
-    let is_odd = bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.len() > 255;
-    if is_odd || bytes.contains(&b'/') || bytes.contains(&0) {
-        return Err(Unrestored::Lost("this cannot be the name of a file".to_owned()));
-    }
-    Ok(name)
-}
 
 /// Which file it is one name of, if it has several.
 fn identity(node: &Node) -> Option<(u64, u64)> {

@@ -54,7 +54,7 @@ impl Nights {
             "hosts/alpha/host.yaml",
             format!(
                 "ring: canary\nstacks: [app]\nmonitors: {{ reconcile: KUMA, backup: KUMA_BACKUP }}\nbackup:\n  at: \
-                 \"03:00\"\n  check: never\n  drill: never\n{lines}"
+                 \"03:00\"\n  drill: never\n{lines}"
             ),
         );
         lab.fleet.write("stacks/app/compose.yaml", STACK);
@@ -146,7 +146,7 @@ impl Hole {
     fn lines(&self, server: &SftpServer, disk: &Path, budget: &str) -> String {
         let (port, disk, key) = (self.0.local_addr().unwrap().port(), disk.display(), server.host_key());
         format!(
-            "  budget: {budget}\n  repositories:\n    - {{ name: disk, url: \"{disk}\" }}\n    - {{ name: hole, url: \
+            "  check: never\n  budget: {budget}\n  repositories:\n    - {{ name: disk, url: \"{disk}\" }}\n    - {{ name: hole, url: \
              \"sftp://x@127.0.0.1:{port}/alpha\", host_key: \"{key}\" }}\n"
         )
     }
@@ -174,7 +174,7 @@ fn a_night_does_what_is_due_and_kuma_hears_how_it_went() {
     let nights = Nights::new(|server, disk| {
         let (url, key, disk) = (server.url("alpha"), server.host_key(), disk.display());
         format!(
-            "  repositories:\n    - {{ name: box, url: \"{url}\", host_key: \"{key}\" }}\n    - {{ name: disk, url: \
+            "  check: never\n  repositories:\n    - {{ name: box, url: \"{url}\", host_key: \"{key}\" }}\n    - {{ name: disk, url: \
              \"{disk}\" }}\n"
         )
     });
@@ -223,7 +223,7 @@ fn a_night_does_what_is_due_and_kuma_hears_how_it_went() {
 
 #[test]
 fn a_partial_night_ends_with_3_and_the_path_reaches_kuma() {
-    let nights = Nights::new(|_, disk| format!("  repository: {}\n", disk.display()));
+    let nights = Nights::new(|_, disk| format!("  keep: {{ daily: 7 }}\n  repository: {}\n", disk.display()));
     // Without an account nothing is ever due. Whoever calls it by hand begins one.
     fs::remove_file(nights.lab.host.state().join("backups.json")).unwrap();
     assert_eq!(nights.if_due().succeeds(), "nothing is due");
@@ -234,7 +234,11 @@ fn a_partial_night_ends_with_3_and_the_path_reaches_kuma() {
     fs::write(&unreadable, "").unwrap();
     let mount = |arguments: &[&str]| Command::new(support::tools::tool("busybox")).args(arguments).run().succeeds();
     mount(&["mount", "--bind", "/sys/bus/cpu/uevent", unreadable.to_str().unwrap()]);
-    assert_eq!(nights.if_due().code, Some(3));
+    let night = nights.if_due();
+    assert_eq!(night.code, Some(3), "{night}");
+    for job in ["check", "prune"] {
+        assert!(night.stderr.contains(&format!("info: job done: {job} of main, ")), "{night}");
+    }
     let told = nights.told();
     let expected = ("backup of app to main is partial: ", "_data/unreadable: Permission denied");
     assert!(told.status == Status::Down, "{told:?}");

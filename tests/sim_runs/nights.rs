@@ -1,5 +1,6 @@
 //! Whole nights in memory: what is due, cut anywhere, with a storage that hangs and an account that tells.
 
+use moorline::decide::event::Event;
 use moorline::decide::fault::Code;
 use moorline::model::State;
 use moorline::model::backup::{Job, JobEnd};
@@ -127,7 +128,7 @@ fn what_failed_is_done_again_after_its_wait_and_what_did_not_fail_is_not() {
     // The clock of these scenarios goes on by a minute with every tick.
     let again = ended(tick(&sim));
     assert_eq!(ends(&again), [("shop", "box", JobEnd::Done), ("web", "box", JobEnd::Done)]);
-    let said: Vec<String> = sim.said().iter().map(|event| event.message()).collect();
+    let said: Vec<String> = sim.said().iter().map(Event::message).collect();
     let told = |line: &&String| line.starts_with("job recovered: ") && line.contains("ok again after 1 failed");
     assert_eq!(said.iter().filter(told).count(), 2, "{said:?}");
 }

@@ -17,8 +17,8 @@ use crate::runs::backup::account;
 use crate::runs::backup::known::{Known, known};
 use crate::runs::backup::quiesce::{self, RunLock};
 use crate::runs::backup::snapshot::{Occasion, Outcome, snapshot};
+use crate::runs::backup::upkeep::{self, Missing, Reads};
 use crate::world::World;
-use crate::world::restic::Restic;
 use crate::world::restic::order::{First, Progress};
 
 /// One job that is to be done.
@@ -43,7 +43,7 @@ pub enum Night {
 /// Makes snapshots now, whatever is due, and takes the time that it takes. What is in the way of one stack or repository
 /// does not keep the others from theirs.
 pub async fn backup(
-    world: &(impl World + Restic),
+    world: &impl World,
     only: Option<&str>,
     first: First,
     hear: &mut dyn FnMut(&str, Progress),
@@ -67,7 +67,7 @@ pub async fn backup(
 
 /// Does what is due, within the time of a night. Decided is from what the accepted revision says and from the account.
 pub async fn if_due(
-    world: &(impl World + Restic),
+    world: &impl World,
     only: Option<&str>,
     hear: &mut dyn FnMut(&str, Progress),
 ) -> Result<Night, Fault> {
@@ -106,7 +106,7 @@ pub async fn if_due(
 
 /// Does the jobs, enters each, and tells the monitors. A budget counts on a clock that nobody can set.
 async fn carry_out(
-    world: &(impl World + Restic),
+    world: &impl World,
     mut known: Known,
     jobs: &[Due],
     run: &str,
@@ -166,12 +166,13 @@ async fn carry_out(
 
 /// The run of each job; `known` has the one repository that it is about.
 async fn carry_out_one(
-    world: &(impl World + Restic),
+    world: &impl World,
     known: &Known,
     due: &Due,
     first: First,
     hear: &mut dyn FnMut(&str, Progress),
 ) -> Vec<Outcome> {
+    let Some(repository) = known.backups.repositories.first() else { return Vec::new() };
     match due.job {
         Job::Backup => {
             let stack = due.stack.as_deref().unwrap_or_default();
@@ -179,7 +180,9 @@ async fn carry_out_one(
             let occasion = Occasion { tags: Vec::new(), first, run_lock: RunLock::Free };
             snapshot(world, known, (stack, applied), &occasion, hear).await
         }
-        Job::Check | Job::Prune | Job::Drill => Vec::new(),
+        Job::Check => vec![upkeep::check(world, known, repository, Reads::Share, &mut |_| ()).await],
+        Job::Prune => upkeep::tidy(world, known, repository, Missing::Refuse, &mut |_| ()).await.into_iter().collect(),
+        Job::Drill => Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
 
+use super::ahead::Ahead;
 use super::store::{Part, Store, UNFINISHED};
 use super::trouble::{Kind, Trouble};
 
@@ -20,6 +21,7 @@ pub struct Backend {
     last: Mutex<Option<Trouble>>,
     saved: Mutex<Option<Id>>,
     held: Mutex<BTreeMap<Id, Bytes>>,
+    ahead: Ahead,
 }
 
 impl Backend {
@@ -32,6 +34,7 @@ impl Backend {
             last: Mutex::new(None),
             saved: Mutex::new(None),
             held: Mutex::default(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -141,7 +144,8 @@ impl ReadBackend for Backend {
     }
 
     fn read_partial(&self, kind: FileType, id: &Id, _: bool, offset: u32, length: u32) -> RusticResult<Bytes> {
-        self.keep(self.store.read(&path(kind, id), Some(Part { offset: offset.into(), length })))
+        let (path, part) = (path(kind, id), Part { offset: offset.into(), length });
+        self.keep(self.ahead.read(&*self.store, id, &path, part))
     }
 
     fn warmup_path(&self, kind: FileType, id: &Id) -> String {

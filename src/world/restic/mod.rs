@@ -21,6 +21,7 @@ pub mod order;
 pub mod trouble;
 pub mod upkeep;
 
+mod ahead;
 mod backend;
 mod backup;
 mod check;

@@ -163,7 +163,7 @@ impl Occasion {
 ///
 /// Methods do one thing to one neighbour and decide nothing. Each error is a [`Fault`] that says what was not done.
 #[allow(async_fn_in_trait, reason = "runs are generic over the world and never need a boxed or Send future")]
-pub trait World: logbook::Logs + restic::Restic + quiesce::Quiet {
+pub trait World: logbook::Logs + restic::Restic + quiesce::Quiet + drill::Throwaway {
     /// What this host was told before it saw the repository.
     fn settings(&self) -> &Settings;
     /// The time.

@@ -6,6 +6,7 @@
 
 mod chain;
 mod compose;
+mod drill;
 mod engine;
 mod golden;
 mod logbook;

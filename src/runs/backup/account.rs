@@ -93,8 +93,13 @@ pub fn enter(world: &impl World, run: &str, outcome: &Outcome) {
             world.say(Event::ReportLost { run: run.to_owned(), fault: Box::new(fault) });
         }
     }
-    let (run, fault) = (run.to_owned(), fault.clone().map(Box::new));
-    let report = Box::new(report.clone());
+    tell(world, run, outcome, recovered);
+}
+
+/// Tells the journal how a job ended; `recovered` is how often it had failed before, if it works again.
+pub fn tell(world: &impl World, run: &str, outcome: &Outcome, recovered: Option<u32>) {
+    let (run, fault) = (run.to_owned(), outcome.fault.clone().map(Box::new));
+    let report = Box::new(outcome.report.clone());
     world.say(Event::Backup(BackupEvent::JobEnded { run, report, fault, recovered }));
 }
 

@@ -9,7 +9,6 @@ use crate::runs::backup::known::{Known, known};
 use crate::runs::backup::scratch::{self, Taken};
 use crate::runs::backup::sources::plan;
 use crate::world::World;
-use crate::world::drill::Throwaway;
 use crate::world::restic::Logins;
 use crate::world::restic::order::{Progress, Snapshot};
 
@@ -49,7 +48,7 @@ pub struct Loaded {
 /// Loads the dump of a service into its running container. `agrees` is asked once everything is known, and before
 /// anything is written.
 pub async fn load(
-    world: &(impl World + Throwaway),
+    world: &impl World,
     wanted: &Wanted,
     agrees: &mut dyn FnMut(&Question) -> bool,
     hear: &mut dyn FnMut(&str, Progress),
@@ -137,7 +136,7 @@ struct Loading<'a, W> {
     container: &'a str,
 }
 
-impl<W: World + Throwaway> Loading<'_, W> {
+impl<W: World> Loading<'_, W> {
     async fn all(
         &self,
         taken: &Taken<'_>,

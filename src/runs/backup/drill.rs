@@ -17,7 +17,7 @@ use crate::runs::backup::scratch::{self, Taken};
 use crate::runs::backup::snapshot::Outcome;
 use crate::runs::backup::sources::plan;
 use crate::world::World;
-use crate::world::drill::{Of, Once, Throwaway};
+use crate::world::drill::{Of, Once};
 use crate::world::restic::Logins;
 use crate::world::restic::order::Progress;
 
@@ -50,7 +50,7 @@ pub enum When {
 
 /// Drills the stacks, one after the other. What is in the way of one does not keep the others from theirs.
 pub async fn drill(
-    world: &(impl World + Throwaway),
+    world: &impl World,
     only: Option<&str>,
     when: When,
     hear: &mut dyn FnMut(&str, Progress),
@@ -84,7 +84,7 @@ pub async fn drill(
 /// Drills one stack, for who holds the lock of backups. From the first of the repositories that are known: a drill proves one
 /// way back, and this is the one that a restore takes.
 pub async fn one(
-    world: &(impl World + Throwaway),
+    world: &impl World,
     known: &Known,
     (stack, applied): (&str, &Applied),
     hear: &mut dyn FnMut(&str, Progress),
@@ -145,7 +145,7 @@ struct Found {
     problems: Vec<Fault>,
 }
 
-impl<W: World + Throwaway> Drill<'_, W> {
+impl<W: World> Drill<'_, W> {
     /// From the listing to the probe; what is found on the way is kept also if it breaks off.
     async fn prove(&self, found: &mut Found, hear: &mut dyn FnMut(&str, Progress)) -> Result<(), Fault> {
         let Self { world, known, repository, stack, .. } = *self;

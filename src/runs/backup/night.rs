@@ -13,11 +13,11 @@ use crate::decide::fault::{Code, Fault};
 use crate::decide::report;
 use crate::decide::schedule::show_duration;
 use crate::model::backup::{Entry, Job, JobEnd, JobReport, Repository};
-use crate::runs::backup::account;
 use crate::runs::backup::known::{Known, known};
 use crate::runs::backup::quiesce::{self, RunLock};
 use crate::runs::backup::snapshot::{Occasion, Outcome, snapshot};
 use crate::runs::backup::upkeep::{self, Missing, Reads};
+use crate::runs::backup::{account, drill};
 use crate::world::World;
 use crate::world::restic::order::{First, Progress};
 
@@ -160,7 +160,37 @@ async fn carry_out(
         ended.iter().for_each(|outcome| account::enter(world, run, outcome));
         outcomes.extend(ended);
     }
+    // A person who wants a snapshot wants that, and no more.
+    for repository in repositories.into_iter().filter(|_| budget.is_some()) {
+        let is_saved = |one: &Outcome| one.report.snapshot.is_some() && one.report.repository == repository.name;
+        if is_over || world.stopping() || !outcomes.iter().any(is_saved) {
+            continue;
+        }
+        known.backups.repositories = vec![repository];
+        tokio::select! {
+            biased;
+            failed = follow_up(world, &known, jobs, run) => outcomes.extend(failed),
+            () = &mut end => is_over = true,
+        }
+    }
     account::announce(world, run);
+    outcomes
+}
+
+/// What follows on the snapshots of a night: `keep`, and a look whether everything is there, unless the prune or the check of
+/// this night has done more. What failed; the rest is not worth a line each night.
+async fn follow_up(world: &impl World, known: &Known, jobs: &[Due], run: &str) -> Vec<Outcome> {
+    let Some(repository) = known.backups.repositories.first() else { return Vec::new() };
+    let is_due = |job| jobs.iter().any(|due| due.job == job && due.repository == repository.name);
+    let mut outcomes = Vec::new();
+    if !is_due(Job::Prune) {
+        outcomes.extend(upkeep::forget(world, known, repository, &mut |_| ()).await);
+    }
+    if !is_due(Job::Check) {
+        outcomes.push(upkeep::look_through(world, known, repository, &mut |_| ()).await);
+    }
+    outcomes.retain(|outcome| outcome.fault.is_some());
+    outcomes.iter().for_each(|outcome| account::tell(world, run, outcome, None));
     outcomes
 }
 
@@ -173,16 +203,21 @@ async fn carry_out_one(
     hear: &mut dyn FnMut(&str, Progress),
 ) -> Vec<Outcome> {
     let Some(repository) = known.backups.repositories.first() else { return Vec::new() };
+    let stack = due.stack.as_ref().and_then(|stack| known.ledger.applied.get_key_value(stack));
     match due.job {
         Job::Backup => {
-            let stack = due.stack.as_deref().unwrap_or_default();
-            let Some(applied) = known.ledger.applied.get(stack) else { return Vec::new() };
             let occasion = Occasion { tags: Vec::new(), first, run_lock: RunLock::Free };
-            snapshot(world, known, (stack, applied), &occasion, hear).await
+            match stack {
+                Some((stack, applied)) => snapshot(world, known, (stack, applied), &occasion, hear).await,
+                None => Vec::new(),
+            }
         }
         Job::Check => vec![upkeep::check(world, known, repository, Reads::Share, &mut |_| ()).await],
         Job::Prune => upkeep::tidy(world, known, repository, Missing::Refuse, &mut |_| ()).await.into_iter().collect(),
-        Job::Drill => Vec::new(),
+        Job::Drill => match stack {
+            Some((stack, applied)) => vec![drill::one(world, known, (stack, applied), hear).await.outcome()],
+            None => Vec::new(),
+        },
     }
 }
 

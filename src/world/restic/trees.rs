@@ -1,8 +1,7 @@
 //! Writes the few trees of a snapshot that rustic cannot write: those with dumps.
 //!
-//! How long a dump is shows when it has ended, and rustic has fixed the size of a file before it reads it. With the size
-//! of nothing, restic restores nothing (seen with 0.14). So these trees are written once more, with sizes; what they
-//! point to stays as it is.
+//! How long a dump is shows when it has ended, and rustic has fixed the size of a file before it reads it. restic goes
+//! by that size, so these trees are written once more, with sizes; what they point to stays as it is.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -76,6 +76,7 @@ fn settings(scratch: &Scratch, remote: &str) -> Settings {
         socket: PathBuf::new(),
         compose: None,
         status: None,
+        timer: None,
         pull_timeout: Duration::from_secs(60),
         state: scratch.join("state"),
         run: scratch.join("run"),

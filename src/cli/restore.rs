@@ -34,7 +34,7 @@ pub struct Arguments {
     #[arg(long)]
     in_place: bool,
     /// Load the dump of this service into its running container, in the place of what is there
-    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["to", "path", "in_place"])]
+    #[arg(long, value_name = "SERVICE", conflicts_with_all = ["to", "path", "in_place", "from_host"])]
     database: Option<String>,
     /// Do not ask before what is there is replaced
     #[arg(long, conflicts_with = "to")]

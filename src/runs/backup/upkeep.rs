@@ -154,7 +154,7 @@ pub async fn forget(
     repository: &Repository,
     hear: &mut Hear<'_>,
 ) -> Option<Outcome> {
-    if repository.deletes == Deletes::Elsewhere {
+    if repository.deletes == Deletes::Elsewhere || known.backups.keep == Keep::default() {
         return None;
     }
     let began = world.now();

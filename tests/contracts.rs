@@ -601,7 +601,7 @@ fn every_event_is_explained() {
 
 #[test]
 fn every_verb_explains_itself() {
-    let verbs: [&[&str]; 29] = [
+    let verbs: [&[&str]; 0] = [
         &[],
         &["run"],
         &["courier"],
@@ -614,6 +614,10 @@ fn every_verb_explains_itself() {
         &["check"],
         &["diff"],
         &["promote"],
+        &["host"],
+        &["host", "new"],
+        &["host", "enroll"],
+        &["host", "remove"],
         &["hold"],
         &["release"],
         &["retry"],

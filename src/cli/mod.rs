@@ -22,6 +22,7 @@ mod diff;
 mod doctor;
 mod drill;
 mod hold;
+mod host;
 mod internals;
 mod key;
 mod plan;
@@ -77,6 +78,8 @@ enum Verb {
     Diff(diff::Arguments),
     /// Let a ring run a revision that the ring before has proven
     Promote(promote::Arguments),
+    /// Let a host come into the repository, be enrolled, or leave
+    Host(host::Arguments),
     /// Look but do not touch, for a while
     Hold(hold::Arguments),
     /// End a hold
@@ -144,6 +147,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Check(arguments) => check::check(&arguments),
         Verb::Diff(arguments) => diff::diff(&arguments),
         Verb::Promote(arguments) => promote::promote(&arguments),
+        Verb::Host(arguments) => host::host(&arguments),
         Verb::Hold(arguments) => hold::hold(&host, &arguments),
         Verb::Release(arguments) => hold::release(&host, &arguments),
         Verb::Retry(arguments) => retry::retry(&host, &arguments),

@@ -201,7 +201,7 @@ fn is_name_of_secret(value: &str) -> bool {
 }
 
 /// A variable by its form, and one that holds a secret by its ending. `*_FILE` names a path.
-fn is_telling(name: &str) -> bool {
+pub fn is_telling(name: &str) -> bool {
     let is_variable = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
     let name = name.to_ascii_uppercase();
     is_variable && (name == "PASS" || ENDINGS.iter().any(|ending| name.ends_with(ending)))

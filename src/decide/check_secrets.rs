@@ -22,11 +22,13 @@ pub fn check_host(tree: &Tree, host: &str, findings: &mut Findings) {
         return;
     }
     let place = format!("hosts/{host}/recipient");
-    let Some(recipient) = recipient_of(tree, host) else {
-        findings.mistakes.push(Mistake::new(place, "this file is missing: the host's age recipient, one line"));
-        return;
-    };
-    if !sops::is_readable(recipient) {
+    let recipient = recipient_of(tree, host);
+    if recipient.is_none() {
+        let text =
+            format!("this file is missing, so the host awaits enrolment: `moorline host enroll {host} RECIPIENT`");
+        findings.notes.push(Mistake::new(place.clone(), text).to_string());
+    }
+    if recipient.is_some_and(|recipient| !sops::is_readable(recipient)) {
         let text = "is not the recipient of a key that this version can use; `moorline key show` on the host prints it";
         findings.mistakes.push(Mistake::new(place, text));
         return;
@@ -53,13 +55,25 @@ pub fn check_host(tree: &Tree, host: &str, findings: &mut Findings) {
             }
             None => None,
         };
+        note_empty(path, file, findings);
         let before = findings.mistakes.len();
-        check_own(path, recipient, &metadata, rule, findings);
+        if let Some(recipient) = recipient {
+            check_own(path, recipient, &metadata, rule, findings);
+        }
         if let Some(rule) = rule
             && (before == findings.mistakes.len() || metadata.recipients.iter().any(|known| sops::is_readable(known)))
         {
             check_rule(tree, path, recipient, &metadata, rule, findings);
         }
+    }
+}
+
+/// `sops` leaves an empty value in clear, so a skeleton whose values were never entered can be seen.
+fn note_empty(path: &str, file: &File, findings: &mut Findings) {
+    let places = Format::of_path(path).and_then(|format| sops::empty_places(&file.bytes, format)).unwrap_or_default();
+    if !places.is_empty() {
+        let text = format!("has no value for {}; `sops {path}` enters it", places.join(", "));
+        findings.notes.push(Mistake::new(path, text).to_string());
     }
 }
 
@@ -84,7 +98,14 @@ fn check_own(path: &str, own: &str, metadata: &Metadata, rule: Option<&[String]>
 }
 
 /// The others for whom it is sealed are those of the rule.
-fn check_rule(tree: &Tree, path: &str, own: &str, metadata: &Metadata, rule: &[String], findings: &mut Findings) {
+fn check_rule(
+    tree: &Tree,
+    path: &str,
+    own: Option<&str>,
+    metadata: &Metadata,
+    rule: &[String],
+    findings: &mut Findings,
+) {
     let hosts = tree.directories_in("hosts");
     let name = |recipient: &str| {
         let of = |host: &&&str| recipient_of(tree, host).is_some_and(|known| is_same(known, recipient));
@@ -93,7 +114,8 @@ fn check_rule(tree: &Tree, path: &str, own: &str, metadata: &Metadata, rule: &[S
             None => shortened(recipient),
         }
     };
-    for recipient in rule.iter().filter(|recipient| !is_same(recipient, own)) {
+    let is_own = |recipient: &str| own.is_some_and(|own| is_same(recipient, own));
+    for recipient in rule.iter().filter(|recipient| !is_own(recipient)) {
         let is_other_host =
             hosts.iter().any(|host| recipient_of(tree, host).is_some_and(|known| is_same(known, recipient)));
         // Sealing for another host is not mended by doing what the rule says.
@@ -106,7 +128,7 @@ fn check_rule(tree: &Tree, path: &str, own: &str, metadata: &Metadata, rule: &[S
             findings.mistakes.push(Mistake::new(path, text));
         }
     }
-    for recipient in metadata.recipients.iter().filter(|recipient| !is_same(recipient, own)) {
+    for recipient in metadata.recipients.iter().filter(|recipient| !is_own(recipient)) {
         if !holds(rule, recipient) {
             let text = format!(
                 "is sealed for {} too, which .sops.yaml does not name for it; `sops updatekeys {path}`, \
@@ -117,7 +139,7 @@ fn check_rule(tree: &Tree, path: &str, own: &str, metadata: &Metadata, rule: &[S
         }
     }
     // A host that the file is sealed for, but that the next `sops updatekeys` would take out.
-    if holds(&metadata.recipients, own) && !holds(rule, own) {
+    if let Some(own) = own.filter(|own| holds(&metadata.recipients, own) && !holds(rule, own)) {
         let text = format!("the rule for {path} does not name its host, {own}: `sops updatekeys` would lock it out");
         findings.mistakes.push(Mistake::new(".sops.yaml", text));
     }

@@ -25,6 +25,7 @@ pub mod images;
 pub mod last_words;
 pub mod mistake;
 pub mod needs;
+pub mod onboarding;
 pub mod page;
 pub mod plan;
 pub mod policy;

@@ -163,7 +163,8 @@ pub fn of_nowhere(host: &str, compose: Option<PathBuf>) -> Settings {
     }
 }
 
-fn is_host_name(name: &str) -> bool {
+/// Whether a host can have this name: it is a directory, and part of other names.
+pub fn is_host_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 63
         && !name.starts_with(['.', '-'])

@@ -81,6 +81,7 @@ pub mod transport;
 pub mod wake;
 pub mod watch;
 pub mod watched;
+pub mod working_tree;
 
 pub use real::Real;
 

@@ -22,10 +22,12 @@ mod promotion;
 mod ring;
 mod secrets;
 mod stacks;
+mod wanted;
 
 pub use elsewhere::elsewhere;
 pub use ring::{ring, ring_path, ring_signature_path};
 pub use secrets::{names_in, sealed_fault, sealed_mistake};
+pub use wanted::{Wanted, wanted};
 
 /// Sections of the SOPS file that are not stacks.
 pub const SHARED_SECTION: &str = "all";

@@ -54,11 +54,6 @@ pub(super) fn check_variables(
     secrets: &BTreeMap<String, BTreeSet<String>>,
     mistakes: &mut Vec<Mistake>,
 ) {
-    let Ok(text) = stack.files["compose.yaml"].text() else {
-        return;
-    };
-    let from_env_file = stack.files.get(".env").and_then(|file| file.text().ok()).map(dotenv::names);
-    let from_env_file = from_env_file.unwrap_or_default();
     let is_secret = |name: &String| {
         [SHARED_SECTION, stack.name.as_str()]
             .iter()
@@ -69,27 +64,61 @@ pub(super) fn check_variables(
         None => host_path.to_owned(),
     };
     let path = format!("stacks/{}/compose.yaml", stack.name);
-    for used in dotenv::uses(text) {
-        let known = used.has_rule
-            || vars.contains_key(&used.name)
-            || from_env_file.contains(&used.name)
-            || is_secret(&used.name);
-        if !known {
-            let text = format!("`${{{}}}` is not in {places}", used.name);
-            mistakes.push(Mistake::at(&path, Some(used.line), text));
+    for demand in demands(stack) {
+        let is_known = match demand.kind {
+            Kind::Use | Kind::Content(_) => vars.contains_key(&demand.name) || is_secret(&demand.name),
+            Kind::Password => is_secret(&demand.name),
+        };
+        if is_known {
+            continue;
         }
+        let name = &demand.name;
+        let text = match &demand.kind {
+            Kind::Use => format!("`${{{name}}}` is not in {places}"),
+            Kind::Password => {
+                let place = sealed.map_or("a SOPS file", |sealed| sealed.path.as_str());
+                format!("x-moorline.backup.dumps: `{name}` is not in {place}")
+            }
+            Kind::Content(place) => format!("{place}.environment: `{name}` is not in {places}"),
+        };
+        mistakes.push(Mistake::at(&path, demand.line, text));
     }
-    for name in dump_passwords(text).iter().filter(|name| !is_secret(name)) {
-        let place = sealed.map_or("a SOPS file", |sealed| sealed.path.as_str());
-        let line = policy::line_with(text, "x-moorline.backup.dumps", name);
-        mistakes.push(Mistake::at(&path, line, format!("x-moorline.backup.dumps: `{name}` is not in {place}")));
+}
+
+/// A name that a Compose file wants from its host.
+pub(super) struct Demand {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    line: Option<usize>,
+}
+
+/// What the name is for.
+pub(super) enum Kind {
+    /// `${NAME}` without a rule: a variable or a secret.
+    Use,
+    /// The password of a dump: a secret.
+    Password,
+    /// The content of the secret or config at this place.
+    Content(String),
+}
+
+/// Every name that `compose.yaml` wants, in the order in which `check` names what is missing.
+pub(super) fn demands(stack: &StackSource) -> Vec<Demand> {
+    let Ok(text) = stack.files["compose.yaml"].text() else { return Vec::new() };
+    let from_env_file = stack.files.get(".env").and_then(|file| file.text().ok()).map(dotenv::names);
+    let from_env_file = from_env_file.unwrap_or_default();
+    let uses = dotenv::uses(text).into_iter().filter(|used| !used.has_rule && !from_env_file.contains(&used.name));
+    let mut demands: Vec<Demand> =
+        uses.map(|used| Demand { name: used.name, kind: Kind::Use, line: Some(used.line) }).collect();
+    for name in dump_passwords(text) {
+        let line = policy::line_with(text, "x-moorline.backup.dumps", &name);
+        demands.push(Demand { name, kind: Kind::Password, line });
     }
     for (place, name) in environment_sources(text) {
-        if !vars.contains_key(&name) && !is_secret(&name) {
-            let line = line_in(text, &format!("environment: {name}"));
-            mistakes.push(Mistake::at(&path, line, format!("{place}.environment: `{name}` is not in {places}")));
-        }
+        let line = line_in(text, &format!("environment: {name}"));
+        demands.push(Demand { name, kind: Kind::Content(place), line });
     }
+    demands
 }
 
 /// On a host that makes no backups, what wants a snapshot first could never be deployed again.

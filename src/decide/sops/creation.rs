@@ -46,6 +46,18 @@ impl CreationRules {
         Some(Self(rules.iter().enumerate().map(read).collect()))
     }
 
+    /// Which rule, from 0, is the one for a file at this path; `Err` when a rule before it cannot be read.
+    pub fn index_for(&self, path: &str) -> Result<Option<usize>, &str> {
+        for (index, rule) in self.0.iter().enumerate() {
+            match rule {
+                Ok(rule) if rule.path.as_ref().is_none_or(|regex| regex.is_match(path)) => return Ok(Some(index)),
+                Ok(_) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(None)
+    }
+
     /// For whom a file at this path, seen from `.sops.yaml`, is sealed.
     pub fn of(&self, path: &str) -> SealFor<'_> {
         for rule in &self.0 {

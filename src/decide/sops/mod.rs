@@ -142,6 +142,11 @@ pub fn unsealed_places(bytes: &[u8], format: Format) -> Result<Vec<String>, Sops
     Ok(outline::unsealed_places(&sealed.documents, &sealed.metadata.rule))
 }
 
+/// The places of empty values: `sops` seals none of them.
+pub fn empty_places(bytes: &[u8], format: Format) -> Result<Vec<String>, SopsError> {
+    SealedFile::read(bytes, format).map(|sealed| outline::empty_places(&sealed.documents))
+}
+
 /// A file taken apart: its tree without the metadata, and the metadata.
 struct SealedFile {
     format: Format,

@@ -55,6 +55,26 @@ pub(super) fn unsealed_places(documents: &[Node], rule: &Rule) -> Vec<String> {
     places
 }
 
+/// Where an empty text stands.
+pub(super) fn empty_places(documents: &[Node]) -> Vec<String> {
+    fn walk<'n>(node: &'n Node, path: &mut Vec<&'n str>, places: &mut Vec<String>) {
+        for (key, value) in node.entries() {
+            path.push(key);
+            match value {
+                Node::Map(_) => walk(value, path, places),
+                Node::Str(text) if text.expose().is_empty() && places.len() < MOST_PLACES => {
+                    places.push(path.join("."))
+                }
+                _ => {}
+            }
+            path.pop();
+        }
+    }
+    let mut places = Vec::new();
+    documents.iter().for_each(|document| walk(document, &mut Vec::new(), &mut places));
+    places
+}
+
 fn collect<'n>(node: &'n Node, rule: &Rule, path: &mut Vec<&'n str>, marked: bool, places: &mut Vec<String>) {
     match node {
         Node::Map(_) => {

@@ -154,6 +154,8 @@ impl Event {
                 Verdict::Failed { .. } | Verdict::Skipped { .. } => Level::Warning,
             },
             Event::RunEnded { report } => match report.end {
+                // A host that waits to be let in is no emergency, and would be one at every interval.
+                RunEnd::AwaitingEnrolment => Level::Info,
                 RunEnd::Converged | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => Level::Info,
                 RunEnd::Degraded | RunEnd::RolledBack => Level::Error,
                 RunEnd::Faulted => match &report.fault {

@@ -75,6 +75,7 @@ codes! {
     RingEquivocal, "ring-equivocal", Person, 13, "two signed ring files carry the same sequence number";
     TreeRefused, "tree-refused", Person, 13, "a revision holds a file that is not allowed";
     SpecInvalid, "spec-invalid", Person, 1, "the repository has mistakes";
+    AwaitingEnrolment, "awaiting-enrolment", Person, 12, "nothing was ever applied here, and the repository does not name this host's key yet";
     SecretsSealed, "secrets-sealed", Person, 12, "the SOPS file cannot be opened with this host's key";
     SecretsDamaged, "secrets-damaged", Person, 12, "the SOPS file was altered or is not what sops writes";
     KeyMissing, "key-missing", Person, 12, "the host's age key is missing or not safe to use";

@@ -58,7 +58,7 @@ pub fn after_run(report: &Report, url: Secret<String>) -> Message {
     let status = match report.end {
         _ if is_down => Status::Down,
         RunEnd::Converged | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => Status::Up,
-        RunEnd::Degraded | RunEnd::RolledBack | RunEnd::Faulted => Status::Down,
+        RunEnd::Degraded | RunEnd::RolledBack | RunEnd::Faulted | RunEnd::AwaitingEnrolment => Status::Down,
     };
     Message {
         id: format!("{}-reconcile", report.run),

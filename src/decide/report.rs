@@ -134,6 +134,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             Code::Held => RunEnd::Held,
             Code::Halted => RunEnd::Halted,
             Code::Stopped => RunEnd::Stopped,
+            Code::AwaitingEnrolment => RunEnd::AwaitingEnrolment,
             Code::RolledBack => RunEnd::RolledBack,
             Code::DeployRefused | Code::DeployWaiting | Code::LockHeld => RunEnd::Degraded,
             Code::RollbackFailed | Code::SnapshotMissing | Code::RestoreUnfinished => RunEnd::Degraded,
@@ -223,7 +224,7 @@ fn summary(draft: &Draft, end: RunEnd, fault: Option<&Fault>, now: Timestamp) ->
             Some(fault) => format!("{}: {what}", fault.code.name()),
             None => what,
         },
-        RunEnd::RolledBack | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted => what,
+        RunEnd::RolledBack | RunEnd::Stopped | RunEnd::Held | RunEnd::Halted | RunEnd::AwaitingEnrolment => what,
     }
 }
 

@@ -87,6 +87,7 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::Stopped
         | Code::Held
         | Code::Halted
+        | Code::AwaitingEnrolment
         | Code::DeployWaiting => Kind::Transient,
         // What is desired is what is wrong: the same question gets the same answer.
         Code::GateFailed

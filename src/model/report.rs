@@ -140,6 +140,8 @@ pub enum RunEnd {
     Faulted,
     /// It was asked to stop; the next run goes on from there.
     Stopped,
+    /// The repository does not name this host's key yet: its secrets cannot be sealed for it.
+    AwaitingEnrolment,
     /// A person holds this host.
     Held,
     /// The ring is halted.

@@ -11,9 +11,10 @@ use crate::decide::render::{self, Secrets};
 use crate::decide::report::Draft;
 use crate::decide::sops::{self, Format};
 use crate::decide::start_first::Names;
-use crate::decide::{compose, delivery, downgrade, drift, fleet, policy, seen, standstill};
+use crate::decide::{compose, delivery, downgrade, drift, fleet, onboarding, policy, seen, standstill};
 use crate::model::host::HostSpec;
 use crate::model::report::Opened;
+use crate::model::tree::Tree;
 use crate::model::{Applied, Desired, DesiredStack, Inputs, Ledger, Model, Observed, Plan, Revision};
 use crate::runs::accept::{Trust, accept, admit};
 use crate::runs::backup::account;
@@ -113,7 +114,10 @@ pub async fn prepare(
     draft.notes.extend(spec.notes.iter().cloned());
 
     let key = digest_key(world, trust)?;
-    let (secrets, opened) = open(world, &spec)?;
+    let (secrets, opened) = open(world, &spec).map_err(|fault| match ledger.applied.is_empty() {
+        true => unless_enrolled(world, &tree, fault),
+        false => fault,
+    })?;
     draft.opened.extend(opened);
     if trust == Trust::Advance {
         remember_push_urls(world, &spec, &secrets);
@@ -197,6 +201,13 @@ pub fn open(world: &impl World, spec: &HostSpec) -> Result<(Secrets, Option<Open
     let opened = Opened { path: sealed.path.clone(), recipient: document.opened_by().to_owned() };
     let secrets = Secrets::read(&document).map_err(|mistake| spec_mistake(Mistake::new(&sealed.path, mistake)))?;
     Ok((secrets, Some(opened)))
+}
+
+/// Says of a new host's file that cannot be opened that its key was not let in yet, if that is why.
+fn unless_enrolled(world: &impl World, tree: &Tree, fault: Fault) -> Fault {
+    let own = world.identities().map(|identities| identities.recipients()).unwrap_or_default();
+    let host = &world.settings().host;
+    fleet::or_awaits(fault, onboarding::recipient(tree, host), &own, host)
 }
 
 fn remember_push_urls(world: &impl World, spec: &HostSpec, secrets: &Secrets) {

@@ -2,7 +2,7 @@
 
 use crate::fleet::{HOST, RING, SECRETS, SHOP, WEB, fleet, secrets, settled};
 use crate::sim::{Sealing, Signer, Transcript, seal_as};
-use moorline::model::{Report, State};
+use moorline::model::{Report, RunEnd, State};
 
 /// The fault's code and the exit code.
 fn ended(report: &Report) -> (&str, u8) {
@@ -244,6 +244,33 @@ fn a_sops_file_that_cannot_be_believed_stops_the_run() {
     assert_eq!(ended(&transcript.note("its MAC is that of other content").run()), ("secrets-damaged", 12));
     sim.host().age_key = None;
     assert_eq!(ended(&transcript.note("the host has lost its key").run()), ("key-missing", 12));
+    transcript.compare();
+}
+
+#[test]
+fn a_new_host_waits_until_its_key_is_let_in_and_no_longer() {
+    let sim = fleet();
+    let sections: crate::sim::Sections<'_> = &[
+        ("all", &[("SHARED", "canary-shared"), ("KUMA", "https://kuma.example.org/api/push/canary-push-token")]),
+        ("web", &[("DB_PASSWORD", "canary-db-password"), ("API_TOKEN", "canary-api-token")]),
+    ];
+    sim.write(SECRETS, seal_as(sections, Sealing { key: crate::sim::BETA_KEY, honest: true })).commit();
+    let mut transcript = Transcript::new(&sim, "enrolment", "must wait with the key to enrol, and go on by itself");
+    let report = transcript.note("its file is sealed for the operator only, and nobody named its key").run();
+    assert_eq!((ended(&report), report.end), (("awaiting-enrolment", 12), RunEnd::AwaitingEnrolment));
+    assert_eq!(ended(&transcript.note("five minutes later").run()), ("awaiting-enrolment", 12));
+    let own = crate::sim::ALPHA_KEY.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
+    sim.write("hosts/alpha/recipient", format!("{own}\n")).commit();
+    let forgotten = transcript.note("it was named, but nobody ran `sops updatekeys`").run();
+    assert_eq!(ended(&forgotten), ("secrets-sealed", 12));
+    sim.write("hosts/alpha/recipient", "age1another\n").commit();
+    assert_eq!(ended(&transcript.note("another key was named").run()), ("awaiting-enrolment", 12));
+    sim.write("hosts/alpha/recipient", format!("{own}\n")).write(SECRETS, secrets("canary-db-password")).commit();
+    assert_eq!(ended(&transcript.note("its key is let in").run()), ("", 0));
+    sim.write("hosts/alpha/recipient", "age1another\n");
+    sim.write(SECRETS, seal_as(sections, Sealing { key: crate::sim::BETA_KEY, honest: true })).commit();
+    let lost = transcript.note("a host that ran before does not wait: this is a mistake").run();
+    assert_eq!(ended(&lost), ("secrets-sealed", 12));
     transcript.compare();
 }
 

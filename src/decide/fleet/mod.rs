@@ -26,7 +26,7 @@ mod wanted;
 
 pub use elsewhere::elsewhere;
 pub use ring::{ring, ring_path, ring_signature_path};
-pub use secrets::{names_in, sealed_fault, sealed_mistake};
+pub use secrets::{names_in, or_awaits, sealed_fault, sealed_mistake};
 pub use wanted::{Wanted, wanted};
 
 /// Sections of the SOPS file that are not stacks.

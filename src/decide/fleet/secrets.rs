@@ -101,6 +101,27 @@ pub(super) fn check_sections(
     notes
 }
 
+/// A new host cannot open its file until somebody lets its key in: that is waiting, not a fault of the file. A host that
+/// the repository names, or that ran before, has no such excuse.
+pub fn or_awaits(fault: Fault, named: Option<&str>, own: &[String], host: &str) -> Fault {
+    let Some(first) = own.first() else { return fault };
+    // Behind an ssh recipient a comment may stand.
+    let is_own =
+        |named: &str| own.iter().any(|own| named.split_whitespace().take(2).eq(own.split_whitespace().take(2)));
+    if fault.code != Code::SecretsSealed || named.is_some_and(is_own) {
+        return fault;
+    }
+    let sentence = format!("awaiting enrolment: the key of this host is {first}");
+    let cause = match named {
+        Some(named) => format!("hosts/{host}/recipient names another key, {named}"),
+        None => format!("there is no hosts/{host}/recipient yet"),
+    };
+    Fault::new(Code::AwaitingEnrolment, sentence)
+        .because(cause)
+        .at("nothing was changed; the next run looks again")
+        .hint(format!("in a checkout: `moorline host enroll {host} {first}`, and merge what it says"))
+}
+
 /// The fault of a SOPS file that this host cannot open.
 pub fn sealed_fault(error: &SopsError, path: &str, recipients: &[String]) -> Fault {
     let code = match !error.recipients().is_empty() {

@@ -63,7 +63,7 @@ pub(super) fn empty_places(documents: &[Node]) -> Vec<String> {
             match value {
                 Node::Map(_) => walk(value, path, places),
                 Node::Str(text) if text.expose().is_empty() && places.len() < MOST_PLACES => {
-                    places.push(path.join("."))
+                    places.push(path.join("."));
                 }
                 _ => {}
             }

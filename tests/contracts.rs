@@ -618,6 +618,7 @@ fn every_verb_explains_itself() {
         &["host", "new"],
         &["host", "enroll"],
         &["host", "remove"],
+        &["cloud-init"],
         &["hold"],
         &["release"],
         &["retry"],

@@ -17,6 +17,7 @@ mod backup;
 mod check;
 mod check_backups;
 mod checkout;
+mod cloud_init;
 mod courier;
 mod diff;
 mod doctor;
@@ -80,6 +81,8 @@ enum Verb {
     Promote(promote::Arguments),
     /// Let a host come into the repository, be enrolled, or leave
     Host(host::Arguments),
+    /// Print the user-data of a host's first boot
+    CloudInit(cloud_init::Arguments),
     /// Look but do not touch, for a while
     Hold(hold::Arguments),
     /// End a hold
@@ -148,6 +151,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
         Verb::Diff(arguments) => diff::diff(&arguments),
         Verb::Promote(arguments) => promote::promote(&arguments),
         Verb::Host(arguments) => host::host(&arguments),
+        Verb::CloudInit(arguments) => cloud_init::cloud_init(&arguments),
         Verb::Hold(arguments) => hold::hold(&host, &arguments),
         Verb::Release(arguments) => hold::release(&host, &arguments),
         Verb::Retry(arguments) => retry::retry(&host, &arguments),

@@ -47,4 +47,5 @@ pub mod start_first;
 pub mod taint;
 pub mod traefik;
 pub mod trust;
+pub mod user_data;
 pub mod yaml;

@@ -316,6 +316,10 @@ fn left(tree: &Tree, wish: &Wish<'_>, others: &[HostSpec]) -> Vec<Item> {
     );
     items.push(Item::new(format!("DNS: {} and the names below it point to the host", wish.domain)));
     items.push(
+        Item::new("its server: user-data for its first boot, cloud-init/README.md")
+            .command(format!("moorline cloud-init {host} --help")),
+    );
+    items.push(
         Item::new("when the host has made its key, which its console and `moorline key show` print")
             .command(format!("moorline host enroll {host} RECIPIENT")),
     );

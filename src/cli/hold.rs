@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Host, show};
+use super::{Host, block_on, show};
 use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::schedule;
@@ -50,7 +50,8 @@ pub fn hold(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     // Nobody counts the nanoseconds of a hold.
     let since = world.now().round(jiff::Unit::Second).unwrap_or_else(|_| world.now());
     let until = since + time;
-    let hold = Hold { owner: person::who_types(), reason: arguments.reason.trim().to_owned(), since, until };
+    let owner = block_on(person::who_came())?;
+    let hold = Hold { owner, reason: arguments.reason.trim().to_owned(), since, until };
     let state = &world.settings().state;
     let what = match &arguments.stack {
         Some(stack) => {
@@ -101,6 +102,6 @@ pub fn release(host: &Host, arguments: &Release) -> Result<u8, Fault> {
         [] => show::text("nothing was held\n")?,
         released => show::text(&format!("released; {}\n", released.join("; ")))?,
     }
-    world.say(Event::HoldReleased { owner: person::who_types(), stack: arguments.stack.clone() });
+    world.say(Event::HoldReleased { owner: block_on(person::who_came())?, stack: arguments.stack.clone() });
     Ok(0)
 }

@@ -23,6 +23,7 @@ pub mod gone;
 pub mod health;
 pub mod images;
 pub mod last_words;
+pub mod login;
 pub mod mistake;
 pub mod needs;
 pub mod onboarding;

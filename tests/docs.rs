@@ -12,8 +12,15 @@ fn root() -> &'static Path {
 }
 
 fn documents() -> Vec<PathBuf> {
-    let directories =
-        ["", "cloud-init", "docs", "docs/decisions", "repo-layout-example", "repo-layout-example/demo-keys"];
+    let directories = [
+        "",
+        "cloud-init",
+        "docs",
+        "docs/decisions",
+        "repo-layout-example",
+        "repo-layout-example/demo-keys",
+        "repo-layout-example/tofu",
+    ];
     let files = directories.iter().flat_map(|directory| fs::read_dir(root().join(directory)).unwrap());
     let mut found: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
     found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));

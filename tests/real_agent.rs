@@ -8,7 +8,7 @@
 
 mod support;
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::lab::WEB;
@@ -59,6 +59,31 @@ fn a_merge_reaches_the_host_and_kuma_within_one_poll() {
     assert_eq!(keeper.ends(), Some(0), "{}", Service::log(&lab.host, "run"));
     courier.signal("TERM");
     assert_eq!(courier.ends(), Some(0), "{}", Service::log(&lab.host, "courier"));
+}
+
+#[test]
+fn services_that_begin_at_the_same_moment_find_one_memory() {
+    let lab = Lab::new();
+    let host = Host::new("twin", &lab.engine, &lab.server, "fleet.git", &[&lab.alice]);
+    // The first one has looked what is there, and is slow to act upon it.
+    let log = host.etc().join("strace.log");
+    let mut slow = Command::new(support::tools::tool("strace"));
+    slow.args(["-qq", "-e", "trace=openat,statfs", "-e", "inject=statfs:delay_exit=2000000:when=2", "-o"]).arg(&log);
+    let alone = host.command(&["snapshots"]);
+    slow.env_clear().envs(alone.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    slow.arg(alone.get_program()).args(alone.get_args());
+    let slow = slow.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    until("it is about to look", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("statfs(")).then_some(())
+    });
+    let quick = host.moorline(&["snapshots"]);
+    let slow = String::from_utf8_lossy(&slow.wait_with_output().unwrap().stderr).into_owned();
+    // Both get as far as a host can that has never run.
+    assert!(quick.stderr.contains("error[backup-unset]"), "{quick}");
+    assert!(slow.contains("error[backup-unset]"), "{slow}");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let place = format!(" {} ", host.run_directory().display());
+    assert_eq!(mounts.lines().filter(|line| line.contains(&place)).count(), 1, "{mounts}");
 }
 
 #[test]

@@ -26,7 +26,11 @@ const DIRECTORIES: [(&str, u32); 6] =
 pub fn ensure(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {
     make_directory(run, 0o755)?;
     if judge(run, policy)? == Storage::Unsafe {
-        mount_ramfs(run)?;
+        // Courier and keeper may begin at the same moment: one mounts, and the other finds it mounted.
+        let _turn = turn(run).map_err(|error| not_safe(run).caused_by(&error))?;
+        if judge(run, policy)? == Storage::Unsafe {
+            mount_ramfs(run)?;
+        }
         check(run, policy)?;
     }
     for (name, widest) in DIRECTORIES {
@@ -48,6 +52,13 @@ pub fn check(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {
         Storage::Safe => Ok(()),
         Storage::Unsafe => Err(not_safe(run)),
     }
+}
+
+/// Waits until nobody else mounts there. What is locked is the directory below: whoever comes later finds the mount.
+fn turn(run: &Path) -> std::io::Result<fs::File> {
+    let directory = fs::File::open(run)?;
+    directory.lock()?;
+    Ok(directory)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,8 +16,9 @@ use crate::decide::fault::{Code, Fault};
 /// How long changes are gathered before they wake anybody: git makes a lock file, writes and renames.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// How many directories above the watched one are watched too.
-const ANCESTORS: usize = 3;
+/// How many directories above the watched one are watched too: up to the one of this host's state, which is always there.
+/// The courier's, with the clone in it, may be made after the keeper has begun to wait.
+const ANCESTORS: usize = 4;
 
 /// A watch on a directory that may be missing, or be replaced by another of the same name.
 ///
@@ -151,7 +152,7 @@ mod tests {
     #[tokio::test]
     async fn a_directory_that_is_missing_is_watched_once_it_is_there() {
         let directory = tempfile::tempdir().unwrap();
-        let refs = directory.path().join("repo/refs/heads");
+        let refs = directory.path().join("courier/repo.git/refs/heads");
         let mut watch = Watch::new(&refs).unwrap();
         fs::create_dir_all(&refs).unwrap();
         assert!(woken(&mut watch).await);

@@ -1,23 +1,34 @@
-//! A verb of moorline that runs until it is asked to stop, in the background. Dropping it ends it.
+//! A verb of moorline that runs until it is asked to stop, in the background. Dropping it ends it; a test that fails shows
+//! what it logged last.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::{Host, Run as _, wait};
 
-pub struct Service(Child);
+pub struct Service {
+    child: Child,
+    log: Option<PathBuf>,
+}
+
+/// How many lines of a log are shown.
+const SHOWN: usize = 60;
 
 impl Service {
     /// With its log in the host's `etc`; see [`Service::log`].
     pub fn start(host: &Host, verb: &str) -> Self {
-        let log = std::fs::File::create(host.etc().join(format!("{verb}.log"))).unwrap();
+        let log = host.etc().join(format!("{verb}.log"));
         let mut command = host.command(&["--verbose", verb]);
-        command.stderr(log);
-        Self::spawn(command)
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let mut service = Self::spawn(command);
+        service.log = Some(log);
+        service
     }
 
     pub fn spawn(mut command: Command) -> Self {
-        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("moorline starts"))
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("moorline starts");
+        Self { child, log: None }
     }
 
     /// What the service of this verb has logged on a host.
@@ -26,7 +37,7 @@ impl Service {
     }
 
     pub fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     pub fn signal(&self, name: &str) {
@@ -35,13 +46,19 @@ impl Service {
 
     /// Waits for its end; the exit code.
     pub fn ends(&mut self) -> Option<i32> {
-        wait::within(Duration::from_secs(30), "the service ends", || self.0.try_wait().unwrap()).code()
+        wait::within(Duration::from_secs(30), "the service ends", || self.child.try_wait().unwrap()).code()
     }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if let Some(log) = self.log.as_ref().filter(|_| std::thread::panicking()) {
+            let text = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(SHOWN)..].join("\n");
+            eprintln!("--- the last lines of {}\n{last}", log.display());
+        }
     }
 }

@@ -169,6 +169,9 @@ impl Shop {
         drill.kill().unwrap();
         drill.wait().unwrap();
         assert!(self.lab.host.state().join("drill/shop").exists(), "a killed drill leaves what it made");
+        let mut restic = self.lab.engine.scratch().command("restic");
+        restic.env("RESTIC_PASSWORD", PASSWORD).env("HOME", self.lab.engine.scratch().path());
+        restic.arg("--no-cache").arg("--repo").arg(&self.repository).args(["check", "--read-data"]).run().succeeds();
     }
 }
 

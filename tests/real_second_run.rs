@@ -176,9 +176,11 @@ fn a_second_run_on_the_example_plans_nothing_and_touches_nothing() {
     let example = |path: &str| fs::read_to_string(root().join("repo-layout-example").join(path)).expect("an example");
     lab.fleet.write("moorline.yaml", example("moorline.yaml"));
     lab.fleet.write("hosts/alpha/host.yaml", example("hosts/alpha/host.yaml").replace("KUMA_RECONCILE", "KUMA"));
-    lab.secrets(
-        "nextcloud: { DB_PASSWORD: a, ADMIN_PASSWORD: b }\nzitadel: { MASTERKEY: c, DB_PASSWORD: d, DB_ADMIN_PASSWORD: e, ADMIN_PASSWORD: f }\n",
-    );
+    let monitor = lab.push.monitor("backups");
+    lab.secrets(&format!(
+        "  BACKUP_PASSWORD: g\n  BACKUP_SSH_KEY: h\n  KUMA_BACKUP: {monitor}\nnextcloud: {{ DB_PASSWORD: a, ADMIN_PASSWORD: b }}\n\
+         zitadel: {{ MASTERKEY: c, DB_PASSWORD: d, DB_ADMIN_PASSWORD: e, ADMIN_PASSWORD: f }}\n"
+    ));
     lab.engine.image("traefik:v3.7.15", &Image::traefik());
     lab.publish("the example");
     lab.host.moorline(&["courier", "--once"]).succeeds();

@@ -10,8 +10,9 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::push::{self, Status};
 use crate::decide::{backup, compose};
-use crate::model::backup::{BackupStatus, Backups, Entry, Job, Logbook, StackBackup};
+use crate::model::backup::{BackupStatus, Entry, Job, Logbook, StackBackup};
 use crate::model::{Desired, DesiredStack, HostSpec, Settings};
+use crate::runs::backup::known::Known;
 use crate::runs::backup::snapshot::Outcome;
 use crate::world::World;
 
@@ -45,11 +46,12 @@ pub fn expect(world: &impl World, spec: &HostSpec) -> Result<(), Fault> {
 
 /// Begins an account where there is none: somebody removed one that was damaged, and no run has a reason to look at the
 /// schedule again.
-pub fn begin(world: &impl World, backups: &Backups, stacks: &[String]) -> Result<(), Fault> {
+pub fn begin(world: &impl World, known: &Known) -> Result<(), Fault> {
+    let stacks: Vec<String> = known.ledger.applied.keys().cloned().collect();
     let now = world.now();
     world.change_logbook(&mut |logbook| {
         if logbook.schedule.is_none() {
-            logbook::expect(logbook, backups, stacks, now);
+            logbook::expect(logbook, &known.backups, &stacks, now);
         }
     })
 }

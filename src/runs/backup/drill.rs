@@ -64,7 +64,7 @@ pub async fn drill(
         let is_due = |stack: &str| due.iter().any(|due| due.job == Job::Drill && due.stack.as_deref() == Some(stack));
         stacks.retain(|stack, _| is_due(stack));
     }
-    account::begin(world, &known.backups, &known.ledger.applied.keys().cloned().collect::<Vec<_>>())?;
+    account::begin(world, &known)?;
     let run = report::name(world.now(), std::process::id());
     let mut all = Vec::new();
     for (stack, applied) in stacks {

@@ -60,7 +60,7 @@ pub async fn backup(
         };
         jobs.extend(known.backups.repositories.iter().map(of_repository));
     }
-    account::begin(world, &known.backups, &known.ledger.applied.keys().cloned().collect::<Vec<_>>())?;
+    account::begin(world, &known)?;
     let run = report::name(world.now(), std::process::id());
     Ok(carry_out(world, known, &jobs, &run, first, None, hear).await)
 }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rustic_core::repofile::{Node, NodeType};
-
 use super::backend::Backend;
 use super::job::{self, Voice, explain};
 use super::order::{Measured, Restore};
-use super::restore::choose;
-use super::trouble::{Kind, Trouble};
+use super::restore::{choose, top};
+use super::trouble::Trouble;
 
 /// Adds the files of a snapshot up, or those of a part of it.
 pub fn measure(
@@ -21,13 +19,7 @@ pub fn measure(
     let snapshot = choose(job::snapshots(backend, &repository)?, task)?;
     let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
     let repository = repository.to_indexed().map_err(failed)?;
-    let top = match &task.path {
-        None => Node { node_type: NodeType::Dir, subtree: Some(snapshot.tree), ..Node::default() },
-        Some(path) => repository.node_from_path(snapshot.tree, path).map_err(|_| {
-            let unknown = || Trouble::new(Kind::Snapshot, format!("it has no {}", path.display()));
-            backend.trouble().unwrap_or_else(unknown)
-        })?,
-    };
+    let top = top(&repository, backend, &snapshot, task)?;
     let mut measured = Measured { id: snapshot.id.to_hex().as_str().to_owned(), files: 0, bytes: 0 };
     let mut waiting = vec![top];
     while let Some(node) = waiting.pop() {

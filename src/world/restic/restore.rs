@@ -38,13 +38,7 @@ pub fn restore(
     };
     let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
     let repository = repository.to_indexed().map_err(failed)?;
-    let top = match &task.path {
-        None => Node { node_type: NodeType::Dir, subtree: Some(snapshot.tree), ..Node::default() },
-        Some(path) => repository.node_from_path(snapshot.tree, path).map_err(|_| {
-            let unknown = || Trouble::new(Kind::Snapshot, format!("it has no {}", path.display()));
-            backend.trouble().unwrap_or_else(unknown)
-        })?,
-    };
+    let top = top(&repository, backend, &snapshot, task)?;
     let total = match (&task.path, &snapshot.summary) {
         (None, Some(summary)) => summary.total_bytes_processed,
         _ => size(&repository, &top),
@@ -70,6 +64,22 @@ pub fn restore(
         walk.place.end(stands_for.as_ref())?;
     }
     Ok(Restored { memory: job::memory(), ..walk.restored })
+}
+
+/// What of a snapshot is meant: all of it, or what has this path.
+pub(super) fn top<S: IndexedFull>(
+    repository: &Repository<S>,
+    backend: &Backend,
+    snapshot: &SnapshotFile,
+    task: &Restore,
+) -> Result<Node, Trouble> {
+    match &task.path {
+        None => Ok(Node { node_type: NodeType::Dir, subtree: Some(snapshot.tree), ..Node::default() }),
+        Some(path) => repository.node_from_path(snapshot.tree, path).map_err(|_| {
+            let unknown = || Trouble::new(Kind::Snapshot, format!("it has no {}", path.display()));
+            backend.trouble().unwrap_or_else(unknown)
+        }),
+    }
 }
 
 /// How many bytes the files of a tree have. What cannot be read of it is found to be lost later.

@@ -17,19 +17,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
+use support::lab::ONE_VOLUME;
 use support::{Beat, Lab, Ran, Run as _, Service, SftpServer, Status, until, wait};
 
 const PASSWORD: &str = "canary-night-password-9c1b";
-
-const STACK: &str = "\
-services:
-  app:
-    image: lab/db:1
-    stop_grace_period: 1s
-    volumes: [data:/data]
-volumes:
-  data: {}
-";
 
 /// A host with one stack and its volume, and these lines of `backup`.
 struct Nights {
@@ -57,7 +48,7 @@ impl Nights {
                  \"03:00\"\n  drill: never\n{lines}"
             ),
         );
-        lab.fleet.write("stacks/app/compose.yaml", STACK);
+        lab.fleet.write("stacks/app/compose.yaml", ONE_VOLUME);
         lab.deploy("first");
         let data = lab.engine.data_root.join("volumes/app_data/_data");
         fs::write(data.join("kept"), "kept").unwrap();

@@ -18,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
+use support::lab::ONE_VOLUME;
 use support::{Lab, RestServer, Run as _, Scratch, SftpServer, Wire, search_for_canary};
 use tree::{assert_same, fill};
 
@@ -506,16 +507,6 @@ fn what_a_rest_server_cannot_list_is_an_error_and_never_an_empty_repository() {
     }
 }
 
-const STACK: &str = "\
-services:
-  app:
-    image: lab/db:1
-    stop_grace_period: 1s
-    volumes: [data:/data]
-volumes:
-  data: {}
-";
-
 #[test]
 fn each_storage_in_a_bad_way_is_named_and_the_others_get_their_snapshots() {
     let mut lab = Lab::new();
@@ -557,7 +548,7 @@ fn each_storage_in_a_bad_way_is_named_and_the_others_get_their_snapshots() {
              repositories:\n{listed}"
         ),
     );
-    lab.fleet.write("stacks/app/compose.yaml", STACK);
+    lab.fleet.write("stacks/app/compose.yaml", ONE_VOLUME);
     lab.deploy("first");
     let data = lab.engine.data_root.join("volumes/app_data/_data");
     fill(&data);

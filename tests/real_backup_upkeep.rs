@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value as Json, json};
+use support::lab::ONE_VOLUME;
 use support::{Lab, Run as _, Scratch, SftpServer, strace};
 use tree::assert_same;
 
@@ -458,16 +459,6 @@ fn a_repository_that_lists_nothing_or_less_than_it_should_loses_nothing() {
     }
 }
 
-const STACK: &str = "\
-services:
-  app:
-    image: lab/db:1
-    stop_grace_period: 1s
-    volumes: [data:/data]
-volumes:
-  data: {}
-";
-
 #[test]
 fn a_host_prunes_where_it_may_and_somebody_else_at_a_desk_where_it_may_not() {
     let mut lab = Lab::new();
@@ -487,7 +478,7 @@ fn a_host_prunes_where_it_may_and_somebody_else_at_a_desk_where_it_may_not() {
             server.host_key(),
         ),
     );
-    lab.fleet.write("stacks/app/compose.yaml", STACK);
+    lab.fleet.write("stacks/app/compose.yaml", ONE_VOLUME);
     lab.deploy("first");
     let data = lab.engine.data_root.join("volumes/app_data/_data");
     heavy(&data.join("one"), 200);

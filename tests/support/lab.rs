@@ -35,6 +35,17 @@ networks:
 x-moorline: { deploy: { health_timeout: 90s } }
 ";
 
+/// One service with one volume.
+pub const ONE_VOLUME: &str = "\
+services:
+  app:
+    image: lab/db:1
+    stop_grace_period: 1s
+    volumes: [data:/data]
+volumes:
+  data: {}
+";
+
 /// Two services that depend on one another, and a secret as a file.
 pub const WEB: &str = "\
 services:

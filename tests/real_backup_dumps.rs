@@ -85,7 +85,12 @@ impl House {
             .iter()
             .map(|path| {
                 let path = release().join(path);
-                format!("      - {{ rule: bind, value: \"{}:ro\", reason: the programs }}\n", path.display())
+                // Where the tools of tests lie below a home directory, that is a path of the system.
+                ["bind", "system-path"]
+                    .map(|rule| {
+                        format!("      - {{ rule: {rule}, value: \"{}:ro\", reason: the programs }}\n", path.display())
+                    })
+                    .concat()
             })
             .collect();
         if compose.contains(release().to_str().unwrap()) {

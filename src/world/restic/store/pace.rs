@@ -35,12 +35,12 @@ impl Pace {
 
     /// How long it must be waited before so many bytes are sent. They count as sent.
     pub fn before_upload(&self, bytes: u64) -> Duration {
-        self.up.as_ref().map_or(Duration::ZERO, |bucket| bucket.take(bytes))
+        self.up.as_ref().map_or(Duration::ZERO, |bucket| bucket.take(bytes).before)
     }
 
     /// How long it must be waited before more is taken than so many bytes, which have arrived.
     pub fn after_download(&self, bytes: u64) -> Duration {
-        self.down.as_ref().map_or(Duration::ZERO, |bucket| bucket.take(bytes))
+        self.down.as_ref().map_or(Duration::ZERO, |bucket| bucket.take(bytes).until_done)
     }
 }
 
@@ -60,13 +60,20 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn take(&self, bytes: u64) -> Duration {
+    fn take(&self, bytes: u64) -> Waits {
         let now = clock::running();
         let mut free = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let begins = begins(*free, now);
         *free = begins + took(bytes, self.rate);
-        begins.saturating_sub(now)
+        Waits { before: begins.saturating_sub(now), until_done: free.saturating_sub(now) }
     }
+}
+
+/// From now on: what is sent waits for its turn, what has arrived for the end of its turn, since the line was already busy
+/// with it. (A large piece that arrived would otherwise cost nothing if it is the last one.)
+struct Waits {
+    before: Duration,
+    until_done: Duration,
 }
 
 /// When the next piece may begin.
@@ -111,5 +118,12 @@ mod tests {
         let wait = pace.before_upload(1);
         assert!(wait > Duration::from_millis(1500) && wait <= Duration::from_secs(2), "{wait:?}");
         assert_eq!(pace.after_download(1 << 40), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_has_arrived_is_waited_for_at_once() {
+        let pace = Pace::new(Limits { upload: None, download: Some(1000) });
+        let wait = pace.after_download(2000);
+        assert!(wait > Duration::from_millis(1500) && wait <= Duration::from_secs(2), "{wait:?}");
     }
 }

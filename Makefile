@@ -103,7 +103,7 @@ fuzz: ## Ten minutes of fuzzing the SOPS decoder, from the vectors on (a nightly
 		-rss_limit_mb=4096 -artifact_prefix=artifacts/ -print_final_stats=1 corpus
 
 .PHONY: demo
-demo: tools build ## Two hosts, a signed repository, a deploy, a promotion, a refused signature; cleans up after itself
+demo: tools build ## Two hosts: a deploy, a promotion, a refused signature, data lost and restored; cleans up after itself
 	scripts/demo
 
 .PHONY: demo-clean

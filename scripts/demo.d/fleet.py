@@ -19,6 +19,7 @@ class Host:
     def __init__(self, place: Place, screen: Screen, name: str, engine: Engine) -> None:
         self.place, self.screen, self.name, self.engine = place, screen, name, engine
         self.root = place.directory(name)
+        self.vault = self.root / "vault"
         self.key = self.root / "etc/age.key"
         self.key.parent.mkdir()
         place.run([tool("age-keygen"), "-o", str(self.key)])
@@ -30,7 +31,7 @@ class Host:
         self.place.write(self.root / "etc/allowed_signers", allowed_signers)
         self.place.write(
             self.root / "etc/agent.toml",
-            f'host = "{self.name}"\nremote = "{server.url}"\npoll = "2s"\ninterval = "{interval}"\n\n'
+            f'host = "{self.name}"\nremote = "{server.url}"\npoll = "2s"\ninterval = "{interval}"\nbackups = "timer"\n\n'
             f'[git]\ndeploy_key = "{server.root}/deploy_key"\nknown_hosts = "{server.known_hosts}"\n\n'
             f'[engine]\nsocket = "{self.engine.socket}"\ncompose = "{tool("docker-compose")}"\n\n'
             f'[paths]\netc = "{self.root}/etc"\nstate = "{self.root}/state"\nrun = "{self.root}/run"\n',

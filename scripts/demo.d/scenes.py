@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleet import Fleet, Host
 from neighbours import IMAGES, Engine, GitServer, Kuma, file_system
-from place import Failure, Place, moorline
+from place import Failure, Place, moorline, tool
 from screen import Screen
 
 APP = """\
@@ -60,6 +60,7 @@ class Demo:
         self.refuse_a_stranger()
         self.gate_a_broken_image()
         self.hold()
+        self.lose_data()
         self.look_back()
 
     # --- 0, 1: what there is ---
@@ -123,6 +124,7 @@ class Demo:
             self.fleet.write(
                 f"hosts/{name}/host.yaml",
                 f"ring: {ring}\nvars: {{ GREETING: hello from {name} }}\nstacks: [proxy, app]\n"
+                f'backup: {{ repository: "{host.vault}", at: "03:00", keep: {{ daily: 7 }} }}\n'
                 "monitors: { reconcile: KUMA_RECONCILE }\n",
             )
             self.fleet.write(f"hosts/{name}/recipient", f"{host.recipient}\n")
@@ -131,7 +133,7 @@ class Demo:
             password = self.passwords[host.name] = f"{host.name}-{os.urandom(12).hex()}"
             path = f"hosts/{host.name}/secrets.sops.yaml"
             push = f"{self.kuma.url}/{host.name}"
-            self.fleet.write(path, f"all:\n  KUMA_RECONCILE: {push}\napp:\n  DB_PASSWORD: {password}\n")
+            self.fleet.write(path, f"all:\n  KUMA_RECONCILE: {push}\n  BACKUP_PASSWORD: {password}\napp:\n  DB_PASSWORD: {password}\n")
             self.fleet.seal(path)
             sealed = self.fleet.read(path)
             self.screen.ensure("ENC[" in sealed and password not in sealed, f"{path} is sealed")
@@ -328,7 +330,30 @@ class Demo:
         self.screen.ensure(alpha.page() == "app:2: good morning from alpha", f"alpha answers: {alpha.page()}")
         self._told(news, "alpha", "UP", "converged")
 
-    # --- 11: where everything is ---
+    # --- 11: data is lost ---
+
+    def lose_data(self) -> None:
+        self.screen.scene(
+            "Data is lost, and comes back",
+            "Snapshots have restic's format: plain restic reads them too. A drill restores the newest one into scratch "
+            "space and compares every file. A directory stands for the Storage Box here.",
+        )
+        alpha, orders = self.alpha, ["exec", "-T", "db", "cat", "/data/orders"]
+        alpha.show_compose("app", ["exec", "-T", "db", "sh", "-c", "echo order 4711 > /data/orders"])
+        for arguments in (["backup", "--init"], ["snapshots"], ["drill", "app"]):
+            self._nowhere_a_password(alpha.show(arguments).out)
+        check = [tool("restic"), "--no-cache", "--repo", str(alpha.vault), "check", "--read-data"]
+        ran = self.place.run(check, RESTIC_PASSWORD=self.passwords["alpha"])
+        self.screen.command("alpha", ["restic", *check[2:]], ran)
+        self.screen.ensure("no errors were found" in ran.out, "plain restic finds it sound")
+        alpha.show_compose("app", ["exec", "-T", "db", "rm", "/data/orders"])
+        self._nowhere_a_password(alpha.show(["restore", "app", "latest", "--in-place", "--yes"]).out)
+        ran = alpha.show_compose("app", orders)
+        self.screen.ensure(ran.out == "order 4711\n", "the order is there again")
+        alpha.show(["reconcile"])
+        self.screen.ensure(alpha.page() == "app:2: good morning from alpha", f"alpha answers: {alpha.page()}")
+
+    # --- 12: where everything is ---
 
     def look_back(self) -> None:
         self.screen.scene(

@@ -202,7 +202,7 @@ fn the_units_are_what_they_say() {
     assert!(vps.property("docker.service", "After").split(' ').any(|unit| unit == "moorline-secrets.service"));
 
     // A night has what it needs and no more; the timer begins it.
-    vps.exec(&["/usr/local/bin/moorline", "backup", "--init"]).succeeds();
+    vps.exec(&["/usr/bin/moorline", "backup", "--init"]).succeeds();
     vps.systemctl(&["enable", "--now", NIGHT[1]]);
     assert!(vps.is_active(NIGHT[1]));
     let next = vps.property(NIGHT[1], "NextElapseUSecRealtime");

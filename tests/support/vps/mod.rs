@@ -74,7 +74,7 @@ impl<'engine> Vps<'engine> {
             (&disk.root, "", "rw"),
             (&disk.engine, "/var/lib/docker", "rw"),
             (&plugin, PLUGIN, "ro"),
-            (moorline, "/usr/local/bin/moorline", "ro"),
+            (moorline, "/usr/bin/moorline", "ro"),
         ];
         for (from, to, access) in mounts {
             run.args(["--volume", &format!("{}:/host{to}:{access}", from.display())]);

@@ -15,10 +15,10 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use serde_json::{Value as Json, json};
-use support::{Run as _, Scratch, SftpServer};
+use support::{Run as _, Vault};
 use tree::{assert_same, fill};
 
 /// Plain restic: the oldest that people have, and a newer one.
@@ -26,52 +26,11 @@ const BOTH: [&str; 2] = ["restic", "restic-newer"];
 
 const PASSWORD: &str = "canary-password-71c2";
 
-/// A backup repository, its data, and what is needed to work with both.
-struct Vault {
-    scratch: Scratch,
-    server: Option<SftpServer>,
-    place: Json,
-    /// Where the repository is on disk.
-    repository: PathBuf,
-}
-
 impl Vault {
-    /// In a directory.
-    fn local() -> Self {
-        let scratch = Scratch::new();
-        let repository = scratch.join("vault");
-        let place = json!({ "directory": repository });
-        Self { scratch, server: None, place, repository }
-    }
-
-    /// On an SSH server.
-    fn sftp() -> Self {
-        let (scratch, server) = (Scratch::new(), SftpServer::start());
-        let pin = format!("[127.0.0.1]:{} {}\n", server.port(), server.host_key());
-        let place = json!({ "sftp": {
-            "user": server.user(), "host": "127.0.0.1", "port": server.port(), "path": "backups/alpha",
-            "key": server.login_key(), "known_hosts": scratch.write("known_hosts", pin),
-        }});
-        let repository = server.home().join("backups/alpha");
-        Self { scratch, server: Some(server), place, repository }
-    }
-
-    fn server(&self) -> &SftpServer {
-        self.server.as_ref().expect("it is on a server")
-    }
-
-    fn data(&self) -> PathBuf {
-        self.scratch.directory("data")
-    }
-
     fn start(&self, password: &str, task: &Json) -> Child {
         let mut job = self.scratch.command(env!("CARGO_BIN_EXE_moorline"));
-        job.args(["internals", "restic"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = job.spawn().expect("moorline starts");
-        let order = json!({ "place": self.place, "password": password, "task": task });
-        let mut input = child.stdin.take().expect("stdin is piped");
-        input.write_all(format!("{order}\n").as_bytes()).expect("it reads its order");
-        child
+        job.args(["internals", "restic"]);
+        self.order(job, password, task)
     }
 
     /// Every line that the job says; the last one is how it ended.

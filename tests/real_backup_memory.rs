@@ -15,46 +15,17 @@ mod tree;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value as Json, json};
-use support::{Run as _, Scratch, SftpServer};
+use support::{Run as _, Vault};
 use tree::{assert_same, random};
 
 const PASSWORD: &str = "of the test";
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// A backup repository, its data, and a group of processes with 512 MiB for both of a job's: itself and its ssh.
-struct Vault {
-    scratch: Scratch,
-    _server: Option<SftpServer>,
-    place: Json,
-    repository: PathBuf,
-}
-
 impl Vault {
-    fn local() -> Self {
-        let scratch = Scratch::new();
-        let repository = scratch.join("vault");
-        Self { place: json!({ "directory": repository }), scratch, _server: None, repository }
-    }
-
-    fn sftp() -> Self {
-        let (scratch, server) = (Scratch::new(), SftpServer::start());
-        let pin = format!("[127.0.0.1]:{} {}\n", server.port(), server.host_key());
-        let place = json!({ "sftp": {
-            "user": server.user(), "host": "127.0.0.1", "port": server.port(), "path": "alpha",
-            "key": server.login_key(), "known_hosts": scratch.write("known_hosts", pin),
-        }});
-        let repository = server.home().join("alpha");
-        Self { scratch, _server: Some(server), place, repository }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.scratch.directory("data")
-    }
-
     /// Starts a job as moorline does, in a control group of this name.
     fn start(&self, task: &Json) -> Child {
         let group = limited(self.scratch.name());
@@ -66,11 +37,7 @@ impl Vault {
         {
             job.env(name, value);
         }
-        let mut child = job.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("busybox starts");
-        let order = json!({ "place": self.place, "password": PASSWORD, "task": task });
-        let mut input = child.stdin.take().expect("stdin is piped");
-        input.write_all(format!("{order}\n").as_bytes()).expect("it reads its order");
-        child
+        self.order(job, PASSWORD, task)
     }
 
     #[track_caller]

@@ -15,11 +15,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use serde_json::{Value as Json, json};
 use support::strace::{Moment, moments, spread, was_killed};
-use support::{Lab, Run as _, Scratch, SftpServer};
+use support::{Lab, Run as _, Vault};
 use tree::{assert_same, describe, fill};
 
 const PASSWORD: &str = "canary-password-71c2";
@@ -29,43 +29,10 @@ const MEMORY: u64 = 200 * 1024 * 1024;
 const SEEN: &str =
     "trace=rename,renameat2,mkdirat,linkat,symlinkat,mknodat,pwrite64,fchown,utimensat,unlinkat,fsync,syncfs";
 
-/// A backup repository and its data.
-struct Vault {
-    scratch: Scratch,
-    server: Option<SftpServer>,
-    place: Json,
-    repository: PathBuf,
-}
-
 impl Vault {
-    fn local() -> Self {
-        let scratch = Scratch::new();
-        let repository = scratch.join("vault");
-        Self { server: None, place: json!({ "directory": repository }), scratch, repository }
-    }
-
-    fn sftp() -> Self {
-        let (scratch, server) = (Scratch::new(), SftpServer::start());
-        let pin = format!("[127.0.0.1]:{} {}\n", server.port(), server.host_key());
-        let place = json!({ "sftp": {
-            "user": server.user(), "host": "127.0.0.1", "port": server.port(), "path": "alpha",
-            "key": server.login_key(), "known_hosts": scratch.write("known_hosts", pin),
-        }});
-        let repository = server.home().join("alpha");
-        Self { scratch, server: Some(server), place, repository }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.scratch.directory("data")
-    }
-
     fn start_as(&self, mut job: Command, task: &Json) -> Child {
-        job.args(["internals", "restic"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = job.spawn().expect("moorline starts");
-        let order = json!({ "place": self.place, "password": PASSWORD, "task": task });
-        let mut input = child.stdin.take().expect("stdin is piped");
-        input.write_all(format!("{order}\n").as_bytes()).expect("it reads its order");
-        child
+        job.args(["internals", "restic"]);
+        self.order(job, PASSWORD, task)
     }
 
     fn start(&self, task: &Json) -> Child {
@@ -255,7 +222,7 @@ fn a_connection_that_is_cut_in_a_restore_is_taken_up_again() {
         let patience = std::time::Duration::from_secs(120);
         support::wait::within(patience, "content arrives", || (written() >= mebibytes << 20).then_some(()));
         assert!(!to.join("heavy").exists(), "it is cut in the middle");
-        vault.server.as_ref().unwrap().cut();
+        vault.server().cut();
     }
     let said = last(job);
     assert_eq!(said["restored"]["files"], 2, "{said}");

@@ -14,51 +14,19 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use serde_json::{Value as Json, json};
 use support::lab::ONE_VOLUME;
-use support::{Lab, Run as _, Scratch, SftpServer, strace};
+use support::{Lab, Run as _, Scratch, SftpServer, Vault, strace};
 use tree::assert_same;
 
 const PASSWORD: &str = "canary-password-93aa";
 const HOUR: i64 = 3600;
 
-/// A backup repository, its data, and what is needed to work with both.
-struct Vault {
-    scratch: Scratch,
-    _server: Option<SftpServer>,
-    place: Json,
-    repository: PathBuf,
-    clock: PathBuf,
-}
-
 impl Vault {
-    fn local() -> Self {
-        let scratch = Scratch::new();
-        let repository = scratch.join("vault");
-        let place = json!({ "directory": repository });
-        Self { clock: clock(&scratch), scratch, _server: None, place, repository }
-    }
-
-    fn sftp() -> Self {
-        let (scratch, server) = (Scratch::new(), SftpServer::start());
-        let pin = format!("[127.0.0.1]:{} {}\n", server.port(), server.host_key());
-        let place = json!({ "sftp": {
-            "user": server.user(), "host": "127.0.0.1", "port": server.port(), "path": "backups/alpha",
-            "key": server.login_key(), "known_hosts": scratch.write("known_hosts", pin),
-        }});
-        let repository = server.home().join("backups/alpha");
-        Self { clock: clock(&scratch), scratch, _server: Some(server), place, repository }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.scratch.directory("data")
-    }
-
     /// A job, so many seconds away from now, as arguments of `before`.
     fn start(&self, before: &[&str], away: i64, task: &Json) -> Child {
         let moorline = env!("CARGO_BIN_EXE_moorline");
@@ -68,16 +36,12 @@ impl Vault {
             job.args(&before[1..]).arg(moorline);
         }
         if away != 0 {
-            job.env("LD_PRELOAD", &self.clock).env("MOVED_CLOCK", away.to_string());
+            job.env("LD_PRELOAD", clock(&self.scratch)).env("MOVED_CLOCK", away.to_string());
         }
         // One thread removes, so that the n-th removal is the n-th of the job.
         job.env("RAYON_NUM_THREADS", "1");
-        job.args(["internals", "restic"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = job.spawn().expect("it starts");
-        let order = json!({ "place": self.place, "password": PASSWORD, "task": task });
-        let mut input = child.stdin.take().expect("stdin is piped");
-        input.write_all(format!("{order}\n").as_bytes()).expect("it reads its order");
-        child
+        job.args(["internals", "restic"]);
+        self.order(job, PASSWORD, task)
     }
 
     #[track_caller]
@@ -173,6 +137,9 @@ impl Vault {
 
 fn clock(scratch: &Scratch) -> PathBuf {
     let library = scratch.join("clock.so");
+    if library.exists() {
+        return library;
+    }
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/backup/clock.c");
     Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").run().succeeds();
     library

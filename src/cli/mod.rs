@@ -26,6 +26,7 @@ mod hold;
 mod host;
 mod internals;
 mod key;
+mod man;
 mod plan;
 mod progress;
 mod promote;
@@ -114,8 +115,8 @@ enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the man page
-    Man,
+    /// Print the manual page of moorline, or of a verb
+    Man(man::Arguments),
     #[command(hide = true)]
     Internals(internals::Arguments),
 }
@@ -170,7 +171,7 @@ fn carry_out(cli: Cli) -> Result<u8, Fault> {
             clap_complete::generate(shell, &mut Cli::command(), "moorline", &mut std::io::stdout());
             Ok(0)
         }
-        Verb::Man => show::man(&Cli::command()),
+        Verb::Man(arguments) => man::man(Cli::command(), &arguments),
     }
 }
 

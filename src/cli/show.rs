@@ -1,4 +1,4 @@
-//! Prints for people: faults, man page, JSON, and times as distances.
+//! Prints for people: faults, JSON, and times as distances.
 
 use std::io::Write;
 
@@ -39,16 +39,6 @@ pub fn json(value: &impl Serialize) -> Result<(), Fault> {
     let printed = serde_json::to_string_pretty(value)
         .map_err(|error| Fault::new(Code::StateUnwritable, "the output cannot be written").caused_by(&error))?;
     text(&format!("{printed}\n"))
-}
-
-/// Prints the man page.
-pub fn man(command: &clap::Command) -> Result<u8, Fault> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone())
-        .render(&mut page)
-        .map_err(|error| Fault::new(Code::StateUnwritable, "the output cannot be written").caused_by(&error))?;
-    text(&String::from_utf8_lossy(&page))?;
-    Ok(0)
 }
 
 /// `3m ago`.

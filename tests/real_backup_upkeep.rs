@@ -434,11 +434,12 @@ fn a_host_prunes_where_it_may_and_somebody_else_at_a_desk_where_it_may_not() {
     let disk = lab.engine.scratch().join("disk");
     let key = fs::read_to_string(server.login_key()).unwrap();
     let key_in_yaml = key.lines().map(|line| format!("    {line}\n")).collect::<String>();
-    lab.secrets(&format!("  BACKUP_PASSWORD: {PASSWORD}\n  BACKUP_SSH_KEY: |\n{key_in_yaml}"));
+    let url = lab.push.monitor("checks");
+    lab.secrets(&format!("  KUMA_CHECK: {url}\n  BACKUP_PASSWORD: {PASSWORD}\n  BACKUP_SSH_KEY: |\n{key_in_yaml}"));
     lab.fleet.write(
         "hosts/alpha/host.yaml",
         format!(
-            "ring: canary\nstacks: [app]\nbackup:\n  at: \"03:00\"\n  keep: {{ last: 1 }}\n  repositories:\n    \
+            "ring: canary\nstacks: [app]\nmonitors: {{ reconcile: KUMA, check: KUMA_CHECK }}\nbackup:\n  at: \"03:00\"\n  keep: {{ last: 1 }}\n  repositories:\n    \
              - {{ name: disk, url: \"{}\" }}\n    - {{ name: box, url: \"{}\", host_key: \"{}\", append_only: true }}\n",
             disk.display(),
             server.url("alpha"),
@@ -468,6 +469,9 @@ fn a_host_prunes_where_it_may_and_somebody_else_at_a_desk_where_it_may_not() {
     assert_eq!(on_box(), before.1, "what only takes is left alone");
     let checked = lab.host.moorline(&["check-backups", "--all"]).succeeds();
     assert!(checked.contains("box: everything is there that the snapshots need"), "{checked}");
+    lab.host.moorline(&["courier", "--once"]).succeeds();
+    let told = lab.push.beats("checks").pop().expect("it was told something");
+    assert_eq!(told.status, support::Status::Up, "{told:?}");
     let account: Json = serde_json::from_slice(&fs::read(lab.host.state().join("backups.json")).unwrap()).unwrap();
     for entry in ["prune/disk/", "check/disk/", "check/box/"] {
         assert_eq!(account["entries"][entry]["good"]["end"], "done", "{account}");

@@ -5,10 +5,12 @@ use serde_json::json;
 
 use super::progress::Progress;
 use super::{Host, block_on_work, show};
-use crate::decide::backup::upkeep::Extent;
 use crate::decide::fault::Fault;
+use crate::decide::report;
+use crate::runs::backup::account;
 use crate::runs::backup::known::known;
 use crate::runs::backup::upkeep::{self, News, Reads};
+use crate::world::World;
 use crate::world::restic::Restic;
 use crate::world::restic::upkeep::{Checked, Severity};
 
@@ -31,6 +33,7 @@ pub fn check_backups(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     world.set_up()?;
     let known = known(&*world)?;
     let _lock = world.lock_backup()?;
+    let run = report::name(world.now(), std::process::id());
     let mut outcomes = Vec::new();
     for repository in known.chosen(arguments.repository.as_deref())? {
         let name = &repository.name;
@@ -51,8 +54,11 @@ pub fn check_backups(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
             }
         };
         let work = async { Ok(upkeep::check(&*world, &known, repository, reads, &mut hear).await) };
-        outcomes.push(upkeep::enter(&*world, block_on_work(&world, work)?, Extent::Whole));
+        let outcome = block_on_work(&world, work)?;
+        account::enter(&*world, &run, &outcome);
+        outcomes.push(outcome);
     }
+    account::announce(&*world, &run);
     if arguments.json {
         let reports: Vec<_> = outcomes.iter().map(|outcome| &outcome.report).collect();
         show::json(&json!({ "version": 1, "reports": reports }))?;

@@ -7,9 +7,10 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::{Host, block_on_work, checkout, show};
-use crate::decide::backup::upkeep::Extent;
 use crate::decide::fault::Fault;
+use crate::decide::report;
 use crate::model::backup::{Deletes, Repository};
+use crate::runs::backup::account;
 use crate::runs::backup::known::{Known, known};
 use crate::runs::backup::laptop::{self, Login};
 use crate::runs::backup::upkeep::{self, Missing, News, Plan, Site};
@@ -70,7 +71,12 @@ pub fn prune(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
             world.set_up()?;
             let known = known(&*world)?;
             let _lock = world.lock_backup()?;
-            of_each(&known, arguments, |repository| here(&world, &known, repository, arguments))
+            let run = report::name(world.now(), std::process::id());
+            let code = of_each(&known, arguments, |repository| here(&world, &known, repository, arguments, &run));
+            if !arguments.dry_run {
+                account::announce(&*world, &run);
+            }
+            code
         }
     }
 }
@@ -91,7 +97,13 @@ fn of_each(
     Ok(code)
 }
 
-fn here(world: &Rc<Real>, known: &Known, repository: &Repository, arguments: &Arguments) -> Result<(), Fault> {
+fn here(
+    world: &Rc<Real>,
+    known: &Known,
+    repository: &Repository,
+    arguments: &Arguments,
+    run: &str,
+) -> Result<(), Fault> {
     let name = &repository.name;
     if repository.deletes == Deletes::Elsewhere {
         return show::text(&format!(
@@ -106,8 +118,9 @@ fn here(world: &Rc<Real>, known: &Known, repository: &Repository, arguments: &Ar
     }
     let mut hear = |news: News<'_>| teller.tell(&news);
     let work = async { Ok(upkeep::tidy(&**world, known, repository, missing(arguments), &mut hear).await) };
-    let outcome = block_on_work(world, work)?.map(|outcome| upkeep::enter(&**world, outcome, Extent::Whole));
-    outcome.and_then(|outcome| outcome.fault).map_or(Ok(()), Err)
+    let Some(outcome) = block_on_work(world, work)? else { return Ok(()) };
+    account::enter(&**world, run, &outcome);
+    outcome.fault.map_or(Ok(()), Err)
 }
 
 fn from_desk(world: &Rc<Real>, site: &Site, arguments: &Arguments) -> Result<(), Fault> {

@@ -50,19 +50,10 @@ pub fn lost(expected: &Expected, listed: &BTreeSet<&str>) -> Option<String> {
     (count < at_least).then(|| format!("{count} snapshots are listed, and there were {at_least}"))
 }
 
-/// How much of a job was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it.
-    Whole,
-    /// Only what is done each night: `keep` without a prune, or a check that reads no data.
-    Nightly,
-}
-
-/// Enters what was done. A night that went well does not count as the prune or the check that is due once a week; it only
-/// takes a failure back in which nothing had been read or removed, such as that of a server that was away.
-pub fn enter(logbook: &mut Logbook, report: &JobReport, extent: Extent) {
-    if extent == Extent::Whole || report.end != JobEnd::Done {
+/// Enters what a night did besides what was due. Where it went well, it does not count as the prune or the check that is due
+/// once a week; it only takes a failure back in which nothing had been read or removed, such as that of a server that was away.
+pub fn enter(logbook: &mut Logbook, report: &JobReport) {
+    if report.end != JobEnd::Done {
         return logbook::record(logbook, report);
     }
     let is_same = |entry: &&mut crate::model::backup::Entry| {
@@ -129,7 +120,7 @@ mod tests {
         let mut logbook = logbook();
         assert_eq!(expected(&logbook, "main"), Expected::default());
         logbook::record(&mut logbook, &report(Job::Backup, JobEnd::Done, 0));
-        enter(&mut logbook, &report(Job::Prune, JobEnd::Done, 0), Extent::Nightly);
+        enter(&mut logbook, &report(Job::Prune, JobEnd::Done, 0));
         let expected = expected(&logbook, "main");
         assert_eq!(expected.at_least, 5);
         let listed = |ids: &[&'static str]| ids.iter().copied().collect::<BTreeSet<_>>();
@@ -148,16 +139,16 @@ mod tests {
             (entry.last.as_ref().map(|last| last.end), entry.good.is_some())
         };
         let fine = report(Job::Check, JobEnd::Done, 0);
-        enter(&mut logbook, &fine, Extent::Nightly);
+        enter(&mut logbook, &fine);
         assert_eq!(last(&logbook), (Some(JobEnd::Done), false));
-        enter(&mut logbook, &report(Job::Check, JobEnd::Failed, 0), Extent::Nightly);
+        enter(&mut logbook, &report(Job::Check, JobEnd::Failed, 0));
         assert_eq!(last(&logbook), (Some(JobEnd::Failed), false));
-        enter(&mut logbook, &fine, Extent::Nightly);
+        enter(&mut logbook, &fine);
         assert_eq!(last(&logbook), (Some(JobEnd::Done), false), "the server is back");
-        enter(&mut logbook, &report(Job::Check, JobEnd::Failed, 9), Extent::Whole);
-        enter(&mut logbook, &fine, Extent::Nightly);
+        logbook::record(&mut logbook, &report(Job::Check, JobEnd::Failed, 9));
+        enter(&mut logbook, &fine);
         assert_eq!(last(&logbook), (Some(JobEnd::Failed), false), "what was read was damaged");
-        enter(&mut logbook, &report(Job::Check, JobEnd::Done, 9), Extent::Whole);
+        logbook::record(&mut logbook, &report(Job::Check, JobEnd::Done, 9));
         assert_eq!(last(&logbook), (Some(JobEnd::Done), true));
     }
 }

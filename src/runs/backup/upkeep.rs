@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::decide::backup::keep::{self, Dated, Made, Why, forgotten};
-use crate::decide::backup::upkeep::{self, Expected, Extent};
+use crate::decide::backup::upkeep::{self, Expected};
 use crate::decide::fault::{Code, Fault};
 use crate::model::backup::{Deletes, Every, Job, JobEnd, JobReport, Keep, Repository};
 use crate::runs::backup::known::Known;
@@ -161,13 +161,13 @@ pub async fn forget(
     let work = async { forget_at(world, &Site::of(known, repository)?, Missing::Refuse, hear).await };
     let done = work.await.map(|left| Done { files: left, bytes: 0 });
     let outcome = finish(world, Job::Prune, repository, began, done);
-    Some(enter(world, outcome, Extent::Nightly))
+    Some(enter(world, outcome))
 }
 
 /// What follows on the snapshots of a night in which no check is due: a look whether everything is there. It is entered here,
 /// as `forget` is.
 pub async fn look_through(world: &impl World, known: &Known, repository: &Repository, hear: &mut Hear<'_>) -> Outcome {
-    enter(world, check(world, known, repository, Reads::Nothing, hear).await, Extent::Nightly)
+    enter(world, check(world, known, repository, Reads::Nothing, hear).await)
 }
 
 /// What would go, and what would be freed, if it were done now.
@@ -188,7 +188,7 @@ pub async fn forget_at(world: &impl World, site: &Site, missing: Missing, hear: 
     // Written down before: a job that is killed in the middle must not look tomorrow as if the storage had lost them.
     let left = (plan.snapshots.len() - plan.gone.len()) as u64;
     let promised = finish(world, Job::Prune, &site.repository, world.now(), Ok(Done { files: left, bytes: 0 }));
-    if let Some(fault) = enter(world, promised, Extent::Nightly).fault {
+    if let Some(fault) = enter(world, promised).fault {
         return Err(fault.at("nothing was removed"));
     }
     let task = Forget { host: world.settings().host.clone(), snapshots: plan.gone.into_keys().collect() };
@@ -372,9 +372,10 @@ fn finish(
     Outcome { report, fault, notes: Vec::new() }
 }
 
-/// Enters what was done. An account that cannot be written is a fault of its own, unless there is one already.
-pub fn enter(world: &impl World, mut outcome: Outcome, extent: Extent) -> Outcome {
-    let entered = world.change_logbook(&mut |logbook| upkeep::enter(logbook, &outcome.report, extent));
+/// Enters what a night did besides what was due. An account that cannot be written is a fault of its own, unless there is one
+/// already.
+fn enter(world: &impl World, mut outcome: Outcome) -> Outcome {
+    let entered = world.change_logbook(&mut |logbook| upkeep::enter(logbook, &outcome.report));
     if let Err(fault) = entered {
         outcome.fault.get_or_insert(fault);
     }

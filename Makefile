@@ -39,6 +39,18 @@ databases: ## Make the image of databases that tests dump (once, a minute or two
 build: ## Compile for a host
 	cargo build --locked --release
 
+# An ssh key, and a directory that is not there yet.
+KEY ?=
+OUT ?= target/release-files
+
+.PHONY: release
+release: tools ## Everything of a release, from a clean clone: binary, package, SBOM, checksums (OUT; signed with KEY)
+	packaging/release --out $(OUT) $(if $(KEY),--key $(KEY))
+
+.PHONY: reproducible
+reproducible: tools ## The same, compiled twice in two directories and compared (a quarter of an hour; OUT, KEY)
+	packaging/release --twice --out $(OUT) $(if $(KEY),--key $(KEY))
+
 .PHONY: test
 test: tools vps-image databases lint deny ## Everything: tools, lint, licences, all tests on real neighbours, documentation
 	@if cargo nextest --version >/dev/null 2>&1; then \

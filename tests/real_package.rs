@@ -83,6 +83,7 @@ fn the_package_holds_every_unit_and_a_page_for_every_verb_and_packs_to_the_same_
         "/usr/share/fish/vendor_completions.d/moorline.fish",
         "/usr/share/doc/moorline/copyright",
         "/usr/share/doc/moorline/changelog.gz",
+        "/usr/share/doc/moorline/third-parties.gz",
         "/usr/share/doc/moorline/docs/install.md",
     ] {
         assert!(files.contains(file), "{file} is not in\n{listed}");

@@ -28,8 +28,9 @@ tools: ## Install what tests and demo need: engine, Compose plugin, registry, ss
 	@scripts/install-tools
 
 .PHONY: vps-image
-vps-image: ## Make the host that tests boot: a Debian release with systemd and an engine (once, a minute or two)
+vps-image: ## Make the hosts that tests boot: Debian 13 and 12 with systemd (once, a minute or two each)
 	@scripts/install-tools --vps-image trixie
+	@scripts/install-tools --vps-image bookworm
 
 .PHONY: databases
 databases: ## Make the image of databases that tests dump (once, a minute or two)

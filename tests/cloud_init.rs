@@ -212,7 +212,7 @@ fn set_up(prepare: impl Fn(&Path)) -> Ended {
     }
     let stubs = seed.join("stubs");
     fs::create_dir(&stubs).unwrap();
-    for name in ["apt-get", "curl", "gpg", "systemctl", "swapoff", "sshd", "tailscale", "moorline"] {
+    for name in ["apt-get", "curl", "gpg", "systemctl", "swapoff", "sshd", "tailscale", "moorline", "chown"] {
         fs::write(stubs.join(name), STUB).unwrap();
         mode(&stubs.join(name), 0o755);
     }

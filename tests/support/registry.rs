@@ -1,5 +1,6 @@
 //! A real container registry on the loopback of an engine, with or without a login.
 
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use super::engine::Engine;
@@ -39,6 +40,11 @@ impl<'engine> Registry<'engine> {
     /// What image names begin with: `127.0.0.1:5000`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps images.
+    pub fn storage(&self) -> PathBuf {
+        self.engine.scratch().directory(format!("registry-{}/storage", self.port))
     }
 
     /// Pushes a local image as `<address>/<name>`; returns the reference by digest.
@@ -88,7 +94,7 @@ impl<'engine> Registry<'engine> {
         }
         let scratch = self.engine.scratch();
         let place = format!("registry-{}", self.port);
-        let storage = scratch.directory(format!("{place}/storage"));
+        let storage = self.storage();
         let mut settings = format!(
             "version: 0.1\nlog: {{ level: warn }}\nstorage:\n  filesystem: {{ rootdirectory: '{}' }}\n  delete: {{ enabled: true }}\nhttp:\n  addr: {}\n",
             storage.display(),

@@ -21,9 +21,13 @@ const WITHHELD: [(u32, &str); 4] = [(16, "SYS_MODULE"), (17, "SYS_RAWIO"), (22, 
 /// Where the host finds its Compose plugin.
 const PLUGIN: &str = "/usr/libexec/docker/cli-plugins/docker-compose";
 
-/// Leaves the container's own image for the tree at `/host`.
+/// Leaves the container's own image for the tree at `/host`. The machine's swap is not the host's to see, or to turn off.
 const BOARD: &str = "for place in proc sys dev; do mount -o move /$place /host/$place; done && \
+    head -n 1 /host/proc/swaps >/swaps && mount -o bind /swaps /host/proc/swaps && \
     cd /host && pivot_root . mnt && umount -l /mnt && exec /lab-init";
+
+/// Where cloud-init looks for what a provider tells a new server.
+const SEED: &str = "var/lib/cloud/seed/nocloud";
 
 /// A host that was booted. Dropping it removes it, with its disk; when its test was killed, the next one does.
 ///
@@ -54,7 +58,38 @@ impl<'engine> Vps<'engine> {
     #[track_caller]
     pub fn boot(engine: &'engine Engine, suite: &str, name: &str) -> Self {
         let disk = Disk::new(engine, suite, name);
-        engine.image("lab/vps:1", &Image::command(&["sh", "-ec", BOARD]));
+        let plugin = tool("docker-compose").canonicalize().expect("it exists");
+        let moorline = PathBuf::from(env!("CARGO_BIN_EXE_moorline"));
+        let mounts = [(plugin, PLUGIN), (moorline, "/usr/bin/moorline")];
+        let mounts = mounts.map(|(from, to)| format!("--volume={}:/host{to}:ro", from.display()));
+        let vps = Self::start(engine, name, disk, &mounts);
+        vps.wait_for_boot();
+        vps
+    }
+
+    /// Makes an empty server with this Debian release, and boots it with this user-data. What `prepare` does to its disk is
+    /// what a provider has done. Returns while cloud-init is at work.
+    #[track_caller]
+    pub fn create(
+        engine: &'engine Engine,
+        suite: &str,
+        name: &str,
+        user_data: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
+        let disk = Disk::new(engine, suite, name);
+        let seed = disk.root.join(SEED);
+        engine.scratch().write(seed.join("user-data"), user_data);
+        engine.scratch().write(seed.join("meta-data"), format!("instance-id: {name}-1\n"));
+        prepare(&disk.root);
+        // A console, so that what is said there is kept.
+        Self::start(engine, name, disk, &["--tty".to_owned()])
+    }
+
+    #[track_caller]
+    fn start(engine: &'engine Engine, name: &str, disk: Disk, more: &[String]) -> Self {
+        let path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        engine.image("lab/vps:1", &Image::command(&["sh", "-ec", BOARD]).change(path));
         let mut run = engine.docker_command();
         run.args(["run", "--detach", "--name", name, "--hostname", name, "--stop-signal", SHUT_DOWN]);
         // How systemd learns that it is not alone on the machine.
@@ -68,21 +103,11 @@ impl<'engine> Vps<'engine> {
         for memory in ["run:exec", "run/lock", "tmp:exec"] {
             run.args(["--tmpfs", &format!("/host/{memory}")]);
         }
-        let plugin = tool("docker-compose").canonicalize().expect("it exists");
-        let moorline = Path::new(env!("CARGO_BIN_EXE_moorline"));
-        let mounts: [(&Path, &str, &str); 4] = [
-            (&disk.root, "", "rw"),
-            (&disk.engine, "/var/lib/docker", "rw"),
-            (&plugin, PLUGIN, "ro"),
-            (moorline, "/usr/bin/moorline", "ro"),
-        ];
-        for (from, to, access) in mounts {
-            run.args(["--volume", &format!("{}:/host{to}:{access}", from.display())]);
+        for (from, to) in [(&disk.root, ""), (&disk.engine, "/var/lib/docker")] {
+            run.args(["--volume", &format!("{}:/host{to}:rw", from.display())]);
         }
-        run.arg("lab/vps:1").run().succeeds();
-        let vps = Self { engine, name: name.to_owned(), disk };
-        vps.wait_for_boot();
-        vps
+        run.args(more).arg("lab/vps:1").run().succeeds();
+        Self { engine, name: name.to_owned(), disk }
     }
 
     /// Runs a program on the host, as root.
@@ -199,6 +224,29 @@ impl<'engine> Vps<'engine> {
         self.engine.docker(&["network", "connect", "bridge", &self.name]).succeeds();
     }
 
+    /// The host's root, to look at while the host is busy with something else.
+    pub fn root(&self) -> &Path {
+        &self.disk.root
+    }
+
+    /// Everything that was said on the host's console.
+    #[track_caller]
+    pub fn console(&self) -> String {
+        self.engine.docker(&["logs", &self.name]).succeeds()
+    }
+
+    /// The host's address, as others see it.
+    #[track_caller]
+    pub fn address(&self) -> String {
+        let networks = &self.engine.inspect(&self.name)["NetworkSettings"]["Networks"];
+        networks["bridge"]["IPAddress"].as_str().expect("it is plugged in").to_owned()
+    }
+
+    /// What one types to be root on the host.
+    pub fn way_in(&self) -> String {
+        format!("DOCKER_HOST={} docker exec --interactive --tty {} bash", self.engine.host(), self.name)
+    }
+
     /// Everything that outlives a power cut: what was changed of the release, and what the host's engine keeps.
     pub fn disk(&self) -> [&Path; 2] {
         [&self.disk.changes, &self.disk.engine]
@@ -223,6 +271,10 @@ impl Drop for Vps<'_> {
             journal.args(["--unit=*moorline*", "--unit=docker.service", "--unit=init.scope"]);
             if let Ok(journal) = journal.output() {
                 eprintln!("--- the last lines of {name}\n{}", String::from_utf8_lossy(&journal.stdout));
+            }
+            if let Ok(log) = std::fs::read_to_string(disk.root.join("var/log/cloud-init-output.log")) {
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- cloud-init on {name}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
             }
         }
         engine.docker_command().args(["rm", "--force", "--volumes", name]).output().ok();

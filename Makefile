@@ -119,6 +119,13 @@ fuzz: ## Ten minutes of fuzzing the SOPS decoder, from the vectors on (a nightly
 demo: tools build ## Two hosts: a deploy, a promotion, a refused signature, data lost and restored; cleans up after itself
 	scripts/demo
 
+# Debian 13; `SUITE=bookworm`: Debian 12.
+SUITE ?= trixie
+
+.PHONY: vps
+vps: tools vps-image ## A host to look at: an empty Debian that boots with our user-data, enrolled and converged; until Ctrl-C
+	scripts/vps $(SUITE)
+
 .PHONY: demo-clean
 demo-clean: ## Remove what an interrupted demo left
 	scripts/demo --clean

@@ -128,6 +128,22 @@ impl Operator {
         revision
     }
 
+    /// Lets a person commit and push in the checkout.
+    #[track_caller]
+    fn works_by_hand(&self) {
+        let key = self.alice.private_key().display().to_string();
+        let settings = [
+            ("user.name", "alice"),
+            ("user.email", &*self.alice.principal()),
+            ("gpg.format", "ssh"),
+            ("user.signingKey", &*key),
+            ("commit.gpgSign", "true"),
+        ];
+        for (name, value) in settings {
+            self.fleet.git(&["config", name, value]).succeeds();
+        }
+    }
+
     /// What the operator gives to the provider.
     #[track_caller]
     fn user_data(&self, package_sha256: &str) -> String {
@@ -334,6 +350,18 @@ fn services_are_up(vps: &Vps<'_>) {
     assert_eq!(vps.failed_units(), "");
 }
 
+/// Does the two things that are left to a person, and nothing else.
+#[track_caller]
+fn is_enrolled(vps: &Vps<'_>, operator: &mut Operator, said: &str) {
+    operator.let_in(said);
+    let waiting = || vps.exec(&["moorline", "status"]).said();
+    within(Duration::from_secs(120), "the host awaits its enrolment", || waiting().contains("awaiting").then_some(()));
+    let status = waiting();
+    assert!(status.contains(after(said, "moorline host enroll alpha ")), "{status}");
+    operator.enroll(said);
+    converges_to(vps, &operator.fleet.revision("HEAD"));
+}
+
 #[track_caller]
 fn becomes_a_host(suite: &str) {
     let engine = Engine::start();
@@ -347,13 +375,7 @@ fn becomes_a_host(suite: &str) {
     ssh_is_open_on_the_tailnet_only(&vps, &operator, &internet);
     assert_eq!(containers(&vps), [""; 0]);
 
-    operator.let_in(&said);
-    let waiting = || vps.exec(&["moorline", "status"]).said();
-    within(Duration::from_secs(120), "the host awaits its enrolment", || waiting().contains("awaiting").then_some(()));
-    let status = waiting();
-    assert!(status.contains(after(&said, "moorline host enroll alpha ")), "{status}");
-    operator.enroll(&said);
-    converges_to(&vps, &operator.fleet.revision("HEAD"));
+    is_enrolled(&vps, &mut operator, &said);
     services_are_up(&vps);
     only_80_and_443_are_open(&vps, &internet, "hello");
     no_container_may_ask_the_provider(&vps);
@@ -456,4 +478,49 @@ fn what_fails_ends_the_setup_and_once_it_is_mended_the_setup_goes_on() {
     let before = keys();
     vps.exec(&[SETUP]).succeeds();
     assert_eq!(keys(), before);
+}
+
+/// Not a test: `make vps`.
+#[test]
+#[ignore = "it waits for a person"]
+fn a_host_to_look_at() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // From here on Ctrl-C ends nothing by itself: everything that was started is removed first.
+    let mut interrupted = {
+        let _context = runtime.enter();
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).unwrap()
+    };
+    let suite = std::env::var("MOORLINE_VPS").unwrap_or_else(|_| "trixie".to_owned());
+    println!("alpha: an empty {suite} boots with the user-data of `moorline cloud-init`, a minute or two");
+    let engine = Engine::start();
+    let internet = Internet::of(&engine, &suite);
+    let mut operator = Operator::new(&engine, &internet);
+    let user_data = in_haste(&pinned_to(&internet, &operator.user_data(&operator.package.1)));
+    let vps = Vps::create(&engine, &suite, "alpha", &user_data, |root| provider(&internet, root));
+    let said = set_up_by_itself(&vps, &user_data);
+    println!("alpha: is set up; its deploy key goes to the git server, and its age key into the repository");
+    is_enrolled(&vps, &mut operator, &said);
+    operator.works_by_hand();
+    println!(
+        "alpha: has converged. In another terminal, as root, this is its shell:
+
+   {way_in}
+
+there:
+   moorline status; moorline plan; moorline doctor
+   journalctl --follow --unit 'moorline*'
+   less /var/log/cloud-init-output.log
+   nft list table inet host; ss -tlnp; systemctl status 'moorline*'
+from outside, where 80 is open and 8081 is not:
+   nsenter --net=/run/netns/{netns} curl http://{address}/message
+its repository, where commits are signed; what is pushed is deployed within seconds:
+   cd {checkout} && sed -i s/hello/bonjour/ hosts/alpha/host.yaml && git commit -am bonjour && git push origin HEAD
+
+Ctrl-C ends and removes it.",
+        way_in = vps.way_in(),
+        netns = engine.netns,
+        address = vps.address(),
+        checkout = operator.fleet.path().display(),
+    );
+    runtime.block_on(interrupted.recv());
 }

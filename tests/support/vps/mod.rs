@@ -244,7 +244,8 @@ impl<'engine> Vps<'engine> {
 
     /// What one types to be root on the host.
     pub fn way_in(&self) -> String {
-        format!("DOCKER_HOST={} docker exec --interactive --tty {} bash", self.engine.host(), self.name)
+        let (docker, host) = (tool("docker"), self.engine.host());
+        format!("{} --host {host} exec --interactive --tty {} bash", docker.display(), self.name)
     }
 
     /// Everything that outlives a power cut: what was changed of the release, and what the host's engine keeps.

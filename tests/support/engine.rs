@@ -36,6 +36,9 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The engine itself, as its containers see it.
+    pub const ADDRESS: &'static str = "10.201.0.1";
+
     #[track_caller]
     pub fn start() -> Self {
         needs_root("an engine of its own");

@@ -206,10 +206,10 @@ impl GitServer {
         };
         let mut sshd = engine.command("sshd");
         sshd.args(["-D", "-f"]).arg(self.scratch.join("sshd_config")).arg("-E").arg(self.scratch.join("sshd.log"));
-        sshd.args(["-o", &format!("ListenAddress={}", Door::ADDRESS), "-o", &format!("Port={}", Door::PORT)]);
+        sshd.args(["-o", &format!("ListenAddress={}", Engine::ADDRESS), "-o", &format!("Port={}", Door::PORT)]);
         let server = sshd.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("sshd starts");
         let public = std::fs::read_to_string(self.scratch.join("host_key.pub")).expect("ssh-keygen wrote it");
-        let (address, port) = (Door::ADDRESS, Door::PORT);
+        let (address, port) = (Engine::ADDRESS, Door::PORT);
         until("sshd listens for containers", || {
             let mut ask = engine.command("busybox");
             ask.args(["nc", "-w", "2", address, &port.to_string()]).run().is_success().then_some(())
@@ -246,8 +246,6 @@ pub struct Door {
 }
 
 impl Door {
-    /// The engine itself, as its containers see it.
-    const ADDRESS: &'static str = "10.201.0.1";
     const PORT: u16 = 2222;
 
     /// What an operator writes as the remote.

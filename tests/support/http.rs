@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::engine::Engine;
+
 /// Node's limit for the request line and headers together: what is longer is answered with 431.
 const HEAD_LIMIT: usize = 16 * 1024;
 
@@ -70,11 +72,28 @@ pub struct Server {
     ending: Arc<AtomicBool>,
     bytes: Arc<AtomicU64>,
     listening: Option<JoinHandle<()>>,
+    /// The network namespace it listens in, where that is not the machine's.
+    netns: Option<String>,
 }
 
 impl Server {
     pub fn start(react: impl Fn(Request) -> Reaction + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has a free port");
+        Self::on(TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has a free port"), None, react)
+    }
+
+    /// A server that the containers of an engine reach, at the address that the engine has for them.
+    pub fn beside(engine: &Engine, react: impl Fn(Request) -> Reaction + Send + Sync + 'static) -> Self {
+        let bind = || TcpListener::bind((Engine::ADDRESS, 0)).expect("the bridge has a free port");
+        // A socket stays in the network in which it was made.
+        let listener = in_netns(&engine.netns, bind);
+        Self::on(listener, Some(engine.netns.clone()), react)
+    }
+
+    fn on(
+        listener: TcpListener,
+        netns: Option<String>,
+        react: impl Fn(Request) -> Reaction + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("a listener has an address");
         let ending = Arc::new(AtomicBool::new(false));
         let bytes = Arc::new(AtomicU64::new(0));
@@ -91,7 +110,7 @@ impl Server {
                 }
             }
         });
-        Self { address, ending, bytes, listening: Some(listening) }
+        Self { address, ending, bytes, listening: Some(listening), netns }
     }
 
     /// `http://127.0.0.1:<port>`
@@ -113,11 +132,25 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::SeqCst);
         // The listener waits for a connection, so it gets one.
-        TcpStream::connect(self.address).ok();
+        let address = self.address;
+        let knock = move || TcpStream::connect(address).ok();
+        match &self.netns {
+            Some(netns) => in_netns(netns, knock),
+            None => knock(),
+        };
         if let Some(listening) = self.listening.take() {
             listening.join().ok();
         }
     }
+}
+
+/// Does something in a network namespace, on a thread of its own, since a thread that went there stays.
+fn in_netns<T: Send>(netns: &str, work: impl FnOnce() -> T + Send) -> T {
+    let enter = || {
+        Engine::enter(netns);
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(enter).join()).expect("it does not panic")
 }
 
 fn converse(mut stream: TcpStream, react: &dyn Fn(Request) -> Reaction, ending: &AtomicBool, bytes: &AtomicU64) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use super::engine::Engine;
 use super::http::{Reaction, Request, Response, Server, decode, parse_query};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,21 +88,30 @@ impl PushServer {
     }
 
     pub fn of_release(release: Release) -> Self {
+        Self::by(release, |react| Server::start(react))
+    }
+
+    /// One that the containers of an engine reach.
+    pub fn beside(engine: &Engine) -> Self {
+        Self::by(Release::Usual, |react| Server::beside(engine, react))
+    }
+
+    fn by(release: Release, start: impl FnOnce(Box<dyn Fn(Request) -> Reaction + Send + Sync>) -> Server) -> Self {
         let state = State { release, mood: Mood::Kuma, monitors: BTreeMap::new(), requests: Vec::new() };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
-        let server = Server::start({
+        let server = start({
             let shared = shared.clone();
-            move |request| {
+            Box::new(move |request| {
                 let (state, changed) = &*shared;
                 let reaction = state.lock().expect("nobody panics with it").react(&request);
                 changed.notify_all();
                 reaction
-            }
+            })
         });
         Self { server, shared }
     }
 
-    /// `http://127.0.0.1:<port>`
+    /// `http://<address>:<port>`
     pub fn base(&self) -> String {
         self.server.url()
     }

@@ -139,7 +139,7 @@ impl<'engine> Vps<'engine> {
     /// Gives the host's engine images of the engine that it runs on.
     #[track_caller]
     pub fn load(&self, images: &[&str]) {
-        let archive = self.engine.scratch().join("images.tar");
+        let archive = self.engine.scratch().join(format!("{}.images.tar", self.name));
         self.engine.docker_command().arg("save").arg("--output").arg(&archive).args(images).run().succeeds();
         let content = std::fs::read(&archive).expect("just written");
         self.command(&["docker", "load", "--quiet"]).run_with(&content).succeeds();

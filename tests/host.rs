@@ -12,9 +12,11 @@ mod golden;
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::{Value as Json, json};
 use support::{Run as _, Scratch};
 
 /// A checkout of the example, committed, and an operator who may edit its secrets.
@@ -142,7 +144,10 @@ fn a_host_comes_is_sealed_by_the_real_sops_is_enrolled_and_leaves_without_a_trac
     let bare = ["host", "remove", "gamma"];
     golden::same_as_golden("tests/cli/host/remove-unsaid.txt", &transcript(&bare, &operator.moorline(&bare)));
     assert!(operator.root().join("hosts/gamma/host.yaml").exists());
-    let removed = ["host", "remove", "gamma", "--final-backup", "4b7a90d2", "--keep-until", "2027-12-31"];
+    let named = ["host", "remove", "gamma", "--final-backup", "4b7a90d2", "--keep-until", "2027-12-31"];
+    golden::same_as_golden("tests/cli/host/remove-unlooked.txt", &transcript(&named, &operator.moorline(&named)));
+    assert!(operator.root().join("hosts/gamma/host.yaml").exists());
+    let removed = [&named[..], &["--unseen", "--reason", "it's on a tape, ticket 4711"]].concat();
     golden::same_as_golden("tests/cli/host/remove.txt", &transcript(&removed, &operator.moorline(&removed)));
     assert_eq!(operator.git(&["status", "--porcelain"]), "", "everything is as before the host came");
     succeeds(&operator.moorline(&["check"]));
@@ -188,6 +193,80 @@ fn a_variable_that_nobody_can_guess_is_asked_for_and_backups_bring_their_secrets
     }
     operator.sops(&["-e", "-i", "hosts/gamma/secrets.sops.yaml"], &operator.own_key());
     succeeds(&operator.moorline(&["check"]));
+}
+
+/// Makes a snapshot of a stack of gamma, as the host does; its id.
+fn saves(operator: &Operator, password: &str, stack: &str, tags: &[&str]) -> String {
+    let data = operator.scratch.directory("data");
+    operator.scratch.write("data/file", stack);
+    let task = json!({ "backup": {
+        "host": "gamma", "label": stack, "tags": tags, "excludes": [], "first": "make",
+        "cache": operator.scratch.join("cache"), "sources": [{ "to": "/volumes/data", "from": data, "below": "" }],
+    }});
+    let order = json!({ "place": { "directory": operator.scratch.join("vault") }, "password": password, "task": task });
+    let mut job = operator.scratch.command(env!("CARGO_BIN_EXE_moorline"));
+    let said = job.args(["internals", "restic"]).run_with(format!("{order}\n").as_bytes()).succeeds();
+    let last: Json = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    last["saved"]["id"].as_str().unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+#[test]
+fn a_host_that_makes_backups_leaves_when_its_last_one_was_seen_with_every_stack() {
+    let operator = Operator::new();
+    let vault = operator.scratch.join("vault");
+    succeeds(&operator.moorline(&[&NEW[..], &["--backup", vault.to_str().unwrap()]].concat()));
+    operator.sops(&["-e", "-i", "hosts/gamma/secrets.sops.yaml"], &operator.own_key());
+    let enter = |password: &str| {
+        let value = format!("\"{password}\"");
+        let set = ["set", "hosts/gamma/secrets.sops.yaml", "[\"all\"][\"BACKUP_PASSWORD\"]", &value];
+        operator.sops(&set, &operator.own_key());
+        operator.commit();
+    };
+    enter("canary-password-4c11");
+    let mine = operator.scratch.join("operator.age");
+    fs::copy(operator.own_key(), &mine).unwrap();
+    fs::set_permissions(&mine, fs::Permissions::from_mode(0o600)).unwrap();
+    let remove = |id: &str, more: &[&str]| {
+        let named = ["host", "remove", "gamma", "--final-backup", id, "--keep-until", "2027-12-31"];
+        operator.moorline(&[&named[..], &["--age-key", mine.to_str().unwrap()], more].concat())
+    };
+    let refused = |output: &Output, expected: &[&str]| {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        for line in expected {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(text.contains("hint: on the host: `moorline backup`") && !text.contains("canary"), "{text}");
+        assert_eq!(operator.git(&["status", "--porcelain"]), "", "nothing was written");
+    };
+
+    refused(&remove("4b7a90d2", &[]), &["main: ", "its last backup is not there"]);
+    let traefik = saves(&operator, "canary-password-4c11", "traefik", &["moorline"]);
+    refused(&remove(&traefik[..8], &[]), &["main: there is no whole snapshot of nextcloud\n"]);
+    saves(&operator, "canary-password-4c11", "nextcloud", &["moorline", "partial"]);
+    refused(&remove(&traefik[..8], &[]), &["main: there is no whole snapshot of nextcloud\n"]);
+    let nextcloud = saves(&operator, "canary-password-4c11", "nextcloud", &["moorline"]);
+    refused(&remove("4b7a90d2", &[]), &["main: there is no snapshot 4b7a90d2 of gamma\n"]);
+    refused(&remove(&nextcloud[..8], &["--within", "0"]), &["main: the newest whole snapshot of nextcloud is "]);
+    enter("canary-another-3a");
+    refused(&remove(&nextcloud[..8], &[]), &["main: the password opens no key"]);
+    enter("canary-password-4c11");
+
+    // There is nothing to keep, says somebody, and has to say why.
+    let none = ["host", "remove", "gamma", "--final-backup", "none"];
+    let text = String::from_utf8_lossy(&operator.moorline(&none).stderr).into_owned();
+    assert!(text.contains("hosts/gamma/host.yaml says that it makes backups; `--reason TEXT`"), "{text}");
+
+    let left = succeeds(&remove(&nextcloud[..8], &["--stage"]));
+    let record = format!(
+        "-m 'Final backup in main: nextcloud {}, traefik {}; kept until 2027-12-31'",
+        &nextcloud[..8],
+        &traefik[..8]
+    );
+    assert!(left.contains(&record), "{left}");
+    assert!(left.contains("backups: keep the repository main, its password"), "{left}");
+    assert!(!operator.root().join("hosts/gamma").exists());
+    assert!(operator.git(&["diff", "--cached", "--name-only"]).contains("hosts/gamma/secrets.sops.yaml"));
 }
 
 #[test]

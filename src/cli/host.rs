@@ -1,16 +1,22 @@
-//! `moorline host`: lets a host come into an operator's checkout, be enrolled, or leave. Needs no key, no Docker, no host.
+//! `moorline host`: lets a host come into an operator's checkout, be enrolled, or leave. Needs no Docker and no host, and a key
+//! only to look whether the last backup of one that leaves is there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
 
-use super::show;
+use super::{block_on_work, show};
 use crate::decide::fault::{Code, Fault};
-use crate::decide::onboarding::{self, Decided, Enrolled, FinalBackup, Item, Wish};
-use crate::world::disk;
+use crate::decide::onboarding::{self, Decided, Enrolled, FinalBackup, Item, Last, Seen, Wish, Word};
+use crate::model::Tree;
+use crate::runs::backup::laptop::{self, Login};
+use crate::world::desk::{self, Desk};
+use crate::world::journal::{Audience, Journal};
 use crate::world::working_tree::{Staging, WorkingTree};
+use crate::world::{Real, World as _, disk};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -68,12 +74,31 @@ struct Enroll {
 struct Remove {
     /// The host
     name: String,
-    /// The last snapshot, which was restored and looked at; or `none`
+    /// A snapshot of the last backup, which was restored and looked at; or `none`
     #[arg(long, value_name = "SNAPSHOT")]
     final_backup: Option<String>,
     /// How long it is kept, as `2027-12-31`
     #[arg(long, value_name = "DATE")]
     keep_until: Option<Date>,
+    /// How old it may be, in hours
+    #[arg(long, value_name = "HOURS", default_value_t = 24)]
+    within: u32,
+    /// A file with an age identity of yours: it opens the host's SOPS file, and so its backup repositories, where the
+    /// backup is looked up
+    #[arg(long, value_name = "FILE", conflicts_with = "unseen")]
+    age_key: Option<PathBuf>,
+    /// A private key without a passphrase for their storage; the host's own when not given
+    #[arg(long, value_name = "FILE", requires = "age_key")]
+    ssh_key: Option<PathBuf>,
+    /// The user there; the host's own when not given
+    #[arg(long, value_name = "USER", requires = "age_key")]
+    user: Option<String>,
+    /// Take your word for it: the repositories cannot be reached from here
+    #[arg(long, requires_all = ["reason", "final_backup"])]
+    unseen: bool,
+    /// Why nobody looked it up, or why none is kept; it is written into the commit
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -122,8 +147,9 @@ pub fn host(arguments: &Arguments) -> Result<u8, Fault> {
         }
         Verb::Remove(remove) => {
             let checkout = WorkingTree::open(&remove.place.dir)?;
-            let backup = final_backup(remove)?;
-            let decided = onboarding::leave(&disk::read_tree(checkout.root())?, &remove.name, &backup)?;
+            let tree = disk::read_tree(checkout.root())?;
+            let backup = final_backup(remove, &tree)?;
+            let decided = onboarding::leave(&tree, &remove.name, &backup)?;
             carry_out(&checkout, &decided, &remove.place)
         }
     }
@@ -157,19 +183,52 @@ fn variables(given: &[String]) -> Result<BTreeMap<String, String>, Fault> {
     given.iter().map(read).collect()
 }
 
-/// `none`, or a snapshot and how long it is kept.
-fn final_backup(remove: &Remove) -> Result<FinalBackup, Fault> {
+/// `none`, or a snapshot and how long it is kept; it is looked up, or a person says why not.
+fn final_backup(remove: &Remove, tree: &Tree) -> Result<FinalBackup, Fault> {
     let usage =
         |sentence: &str, hint: &str| Err(Fault::new(Code::UsageInvalid, sentence).at("nothing was written").hint(hint));
     let is_id = |id: &str| (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match (remove.final_backup.as_deref(), remove.keep_until) {
-        (None, _) => Ok(FinalBackup::Unsaid),
-        (Some("none"), None) => Ok(FinalBackup::Nothing),
-        (Some("none"), Some(_)) => usage("there is nothing to keep", "leave `--keep-until` out"),
-        (Some(id), _) if !is_id(id) => usage("this is no snapshot", "`moorline snapshots` on the host lists them"),
-        (Some(_), None) => {
-            usage("how long is it kept?", "--keep-until YYYY-MM-DD, the retention that you owe your client")
-        }
-        (Some(id), Some(keep_until)) => Ok(FinalBackup::Snapshot { id: id.to_owned(), keep_until }),
+    let reason = remove.reason.as_deref().map(str::trim);
+    if reason.is_some_and(|reason| reason.is_empty() || reason.chars().any(char::is_control)) {
+        return usage("`--reason` is one line of text", "--reason \"the storage is gone, see ticket 4711\"");
     }
+    let reason = reason.map(str::to_owned);
+    let (id, keep_until) = match (remove.final_backup.as_deref(), remove.keep_until) {
+        (None, _) => return Ok(FinalBackup::Unsaid),
+        (Some("none"), None) => return Ok(FinalBackup::Nothing { reason }),
+        (Some("none"), Some(_)) => return usage("there is nothing to keep", "leave `--keep-until` out"),
+        (Some(id), _) if !is_id(id) => {
+            return usage("this is no snapshot", "`moorline snapshots` on the host lists them");
+        }
+        (Some(_), None) => {
+            let hint = "--keep-until YYYY-MM-DD, the retention that you owe your client";
+            return usage("how long is it kept?", hint);
+        }
+        (Some(id), Some(keep_until)) => (id, keep_until),
+    };
+    let word = match (&remove.age_key, remove.unseen, reason) {
+        (Some(age_key), ..) => Word::Seen(look_up(remove, id, age_key, tree)?),
+        (None, true, Some(reason)) => Word::Given { id: id.to_owned(), reason },
+        _ => {
+            return usage(
+                &format!("nobody has seen snapshot {id}"),
+                "`--age-key FILE` looks it up with your age identity; where that cannot be, `--unseen --reason TEXT`",
+            );
+        }
+    };
+    Ok(FinalBackup::Kept { word, keep_until })
+}
+
+/// Opens the host's repositories as the checkout names them, and looks whether its last backup is there.
+fn look_up(remove: &Remove, id: &str, age_key: &Path, tree: &Tree) -> Result<Seen, Fault> {
+    let desk = Desk::open()?;
+    let world = Real::new(desk.settings(&remove.name, age_key), Journal::open(false, Audience::Person))?;
+    let key = remove.ssh_key.as_deref().map(desk::private_key).transpose()?;
+    let login = Login { url: None, user: remove.user.clone(), key };
+    let known = laptop::known(&*world, tree)?;
+    let stacks = laptop::stacks(tree, &remove.name)?;
+    let found = block_on_work(&world, async { Ok(laptop::kept(&*world, &known, &login).await) })?;
+    let within = Duration::from_secs(u64::from(remove.within) * 3600);
+    let last = Last { host: &remove.name, stacks: &stacks, id, now: world.now(), within };
+    onboarding::confirm(&last, &found).map_err(|problems| onboarding::unconfirmed(&remove.name, problems))
 }

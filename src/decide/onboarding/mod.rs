@@ -7,12 +7,14 @@ use crate::decide::mistake::meant;
 use crate::model::tree::Tree;
 
 mod enroll;
+mod kept;
 mod leave;
 mod new;
 mod rules;
 
 pub use enroll::{Enrolled, enroll};
-pub use leave::{FinalBackup, leave};
+pub use kept::{Kept, Last, Seen, confirm};
+pub use leave::{FinalBackup, Word, leave, unconfirmed};
 pub use new::{Wish, new};
 
 /// What becomes of the checkout: all of it, or nothing.

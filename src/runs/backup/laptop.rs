@@ -5,13 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::fleet;
+use crate::decide::onboarding::Kept;
 use crate::model::backup::{Deletes, Place, Repository};
 use crate::model::tree::Tree;
 use crate::model::{HostSpec, Ledger, Secret};
 use crate::runs::backup::known::Known;
-use crate::runs::backup::upkeep::{Plan, Site};
+use crate::runs::backup::restore;
+use crate::runs::backup::upkeep::{PARTIAL, Plan, Site};
 use crate::runs::prepare;
 use crate::world::World;
+use crate::world::restic::order::Snapshot;
 
 /// How long ago a host must have written, so that it is most likely done.
 const QUIET: SignedDuration = SignedDuration::from_hours(1);
@@ -40,6 +43,12 @@ pub fn known(world: &impl World, tree: &Tree) -> Result<Known, Fault> {
     Ok(Known { backups, secrets, withheld: spec.withheld, ledger: Ledger::default() })
 }
 
+/// The stacks of a host, each of which is backed up.
+pub fn stacks(tree: &Tree, host: &str) -> Result<Vec<String>, Fault> {
+    let spec = fleet::read(tree, host).map_err(|found| fleet::spec_invalid(found, "the checkout"))?;
+    Ok(spec.stacks.into_iter().map(|stack| stack.name).collect())
+}
+
 /// The repository as whoever sits there reaches it.
 pub fn site(known: &Known, repository: &Repository, login: &Login) -> Result<Site, Fault> {
     let wrong = |text: String| Fault::new(Code::UsageInvalid, format!("repository `{}`: {text}", repository.name));
@@ -57,6 +66,26 @@ pub fn site(known: &Known, repository: &Repository, login: &Login) -> Result<Sit
         site.access.key = Some(key.clone());
     }
     Ok(site)
+}
+
+/// What lies in each repository of a host, or why nobody can tell.
+pub async fn kept(world: &impl World, known: &Known, login: &Login) -> Vec<(String, Result<Vec<Kept>, String>)> {
+    let mut all = Vec::new();
+    for repository in &known.backups.repositories {
+        let found = match site(known, repository, login) {
+            Ok(site) => restore::list(world, &site.repository, &site.access).await,
+            Err(fault) => Err(fault),
+        };
+        let found = found.map(|snapshots| snapshots.into_iter().map(of_snapshot).collect());
+        let why = |fault: Fault| std::iter::once(fault.sentence).chain(fault.because).collect::<Vec<_>>().join(": ");
+        all.push((repository.name.clone(), found.map_err(why)));
+    }
+    all
+}
+
+fn of_snapshot(snapshot: Snapshot) -> Kept {
+    let is_whole = !snapshot.tags.iter().any(|tag| tag == PARTIAL);
+    Kept { id: snapshot.id, host: snapshot.host, stack: snapshot.label, time: snapshot.time, is_whole }
 }
 
 /// Why it may be better to wait: somebody seems to write into the repository.

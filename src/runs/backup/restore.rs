@@ -7,8 +7,8 @@ use crate::decide::fault::Fault;
 use crate::model::backup::Repository;
 use crate::runs::backup::known::{Known, known};
 use crate::world::World;
-use crate::world::restic;
 use crate::world::restic::order::{Line, Progress, Restore, Restored, Snapshot, Task};
+use crate::world::restic::{self, Access};
 
 /// The snapshots of one repository, oldest first.
 #[derive(Debug, serde::Serialize)]
@@ -24,18 +24,24 @@ pub async fn snapshots(world: &impl World) -> Result<Vec<Listing>, Fault> {
     let known = known(world)?;
     let mut listings = Vec::new();
     for repository in &known.backups.repositories {
-        let mut snapshots = Vec::new();
-        let mut heard = |line: Line| {
-            if let Line::Snapshot(snapshot) = line {
-                snapshots.push(snapshot);
-            }
-        };
-        match world.work(repository, &known.access(repository)?, Task::Snapshots, &mut heard).await? {
-            Line::Listed => listings.push(Listing { repository: repository.name.clone(), snapshots }),
-            _ => return Err(restic::nonsense()),
-        }
+        let snapshots = list(world, repository, &known.access(repository)?).await?;
+        listings.push(Listing { repository: repository.name.clone(), snapshots });
     }
     Ok(listings)
+}
+
+/// The snapshots of one repository, oldest first. Nothing is written there.
+pub async fn list(world: &impl World, repository: &Repository, access: &Access) -> Result<Vec<Snapshot>, Fault> {
+    let mut snapshots = Vec::new();
+    let mut heard = |line: Line| {
+        if let Line::Snapshot(snapshot) = line {
+            snapshots.push(snapshot);
+        }
+    };
+    match world.work(repository, access, Task::Snapshots, &mut heard).await? {
+        Line::Listed => Ok(snapshots),
+        _ => Err(restic::nonsense()),
+    }
 }
 
 /// What a person wants back.

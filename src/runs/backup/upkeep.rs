@@ -22,7 +22,7 @@ pub const KEEP_MARKED: Duration = Duration::from_hours(72);
 /// The tags of our own.
 const OURS: &str = "moorline";
 const BEFORE_DEPLOY: &str = "pre-deploy";
-const PARTIAL: &str = "partial";
+pub(super) const PARTIAL: &str = "partial";
 /// How many findings are named in a fault.
 const NAMED: usize = 20;
 

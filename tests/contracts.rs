@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use moorline::decide::backup::event::BackupEvent;
+use moorline::decide::doctor::{Check, Diagnosis, Eyes, Finding, Trouble};
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
 use moorline::model::backup::{Job, JobEnd, JobReport};
@@ -395,6 +396,49 @@ fn every_fault_is_explained() {
         let _ = write!(text, "## {name}\n\n{meaning}.\n\nNext to move: {mover}. Exit code {exit}.\n\n");
     }
     same_as_golden("docs/faults.md", &text);
+}
+
+#[test]
+fn every_check_of_the_doctor_is_explained() {
+    let mut text = String::from(
+        "# Doctor\n\n`moorline doctor` looks at everything that a host needs, and says for each thing that is wrong what to type. \
+         It changes\nnothing, prints no secret, and works at any time: before the host is enrolled, with a broken `agent.toml`, without an engine.\n\n\
+         | mark | `diagnosis` in JSON | |\n|---|---|---|\n\
+         | `ok` | `fine` | as it should be |\n\
+         | `-` | `idle` | does not concern this host |\n\
+         | `?` | `unseen` | cannot be seen without root, or not before something else is mended |\n\
+         | `weak` | `weak` | the host does its job; mend it all the same |\n\
+         | `FAIL` | `broken` | the host cannot do its job, or not all of it: exit code 1 |\n\n\
+         The fix that is printed names the very file, unit or address; below is what it comes to in general. `--json` has \
+         `version`, `host`\nand `findings`: each with `check`, `diagnosis`, and `found`, or `sentence`, `because` and `fix`. \
+         A check that looks at several things\nmay have several findings.\n\n\
+         <!-- Written from decide/doctor/mod.rs: MOORLINE_UPDATE=1 cargo test --test contracts -->\n\n\
+         | check | is well when | seen by | fix |\n|---|---|---|---|\n",
+    );
+    for check in Check::ALL {
+        let (name, eyes, needs, fix) = check.table();
+        let eyes = if eyes == Eyes::Root { "root" } else { "anybody" };
+        let _ = writeln!(text, "| {name} | {needs} | {eyes} | {fix} |");
+    }
+    same_as_golden("docs/doctor.md", &text);
+}
+
+#[test]
+fn findings_of_the_doctor_stay_what_they_are() {
+    let because = vec!["the file is empty".to_owned()];
+    let trouble = || Trouble { because: because.clone(), ..Trouble::new("it is not there", "`make it`") };
+    let diagnoses = [
+        Diagnosis::Fine("git version 2.47.3".into()),
+        Diagnosis::Idle("tailscale is not installed".into()),
+        Diagnosis::Unseen("cannot be seen without root".into()),
+        Diagnosis::Weak(trouble()),
+        Diagnosis::Broken(trouble()),
+    ];
+    let finding =
+        |(diagnosis, check): (&Diagnosis, &Check)| Finding { check: *check, diagnosis: diagnosis.clone() }.as_json();
+    let all: Vec<Json> = diagnoses.iter().zip(Check::ALL).map(finding).collect();
+    let text = serde_json::to_string_pretty(&json!({ "version": 2, "host": "alpha", "findings": all })).expect("JSON");
+    same_as_golden("tests/contract/doctor.json", &format!("{text}\n"));
 }
 
 /// Where the table of rules stands in docs/policy.md.

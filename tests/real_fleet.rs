@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use serde_json::Value as Json;
 use support::{
-    Engine, Fleet, GitServer, Host, Image, PushServer, Ran, Run as _, Signer, Signing, Status, Vps, moor,
+    Engine, Fleet, GitServer, Host, Image, Mood, PushServer, Ran, Run as _, Signer, Signing, Status, Vps, moor,
     search_for_canary, until,
 };
 
@@ -309,4 +309,146 @@ fn knows_only_its_own(name: &str, vps: &Vps<'_>) {
     assert!(!search_for_canary(&vps.disk(), &[IN_CLEAR]).is_empty(), "{:?} is not the disk", vps.disk());
     let hits = search_for_canary(&vps.disk(), &[&own[..], &others].concat());
     assert!(hits.is_empty(), "{name}: {hits:#?}");
+}
+
+const BACKUP_PASSWORD: &str = "canary-backup-password-77d0";
+
+/// What the doctor says: each finding by its check, and the whole of it.
+struct Said {
+    code: Option<i32>,
+    text: String,
+    findings: Vec<Json>,
+}
+
+impl Said {
+    #[track_caller]
+    fn by(vps: &Vps<'_>, as_whom: &[&str]) -> Self {
+        let json = vps.exec(&[as_whom, &["moorline", "doctor", "--json"]].concat());
+        let whole: Json = serde_json::from_str(&json.stdout).unwrap_or_else(|error| panic!("{error}: {json}"));
+        assert_eq!((&whole["version"], json.stderr.as_str()), (&2.into(), ""));
+        let findings = whole["findings"].as_array().unwrap().clone();
+        let said = Self { code: json.code, text: json.stdout, findings };
+        for check in moorline::decide::doctor::Check::ALL {
+            assert!(said.findings.iter().any(|finding| finding["check"] == check.name()), "{}\n{said}", check.name());
+        }
+        for secret in [BACKUP_PASSWORD, &secrets(CANARY)[0], &secrets(CANARY)[1], "AGE-SECRET-KEY"] {
+            assert!(!said.text.contains(secret), "{said}");
+        }
+        said
+    }
+
+    fn of(&self, diagnosis: &str) -> Vec<&str> {
+        let found = self.findings.iter().filter(|finding| finding["diagnosis"] == diagnosis);
+        found.filter_map(|finding| finding["check"].as_str()).collect()
+    }
+
+    /// A finding of this check has this diagnosis, and its fix says this.
+    #[track_caller]
+    fn has(&self, check: &str, diagnosis: &str, fix: &str) {
+        let fits = |finding: &&Json| {
+            finding["check"] == check
+                && finding["diagnosis"] == diagnosis
+                && finding["fix"].as_str().unwrap_or_default().contains(fix)
+        };
+        assert!(self.findings.iter().any(|finding| fits(&finding)), "{check}, {diagnosis}, {fix}:\n{self}");
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[test]
+fn the_doctor_names_everything_that_is_wrong_with_a_host_and_what_to_type() {
+    let mut lab = Lab::new();
+    let engine = lab.engine.clone();
+    let vps = Vps::boot(&engine, "trixie", CANARY);
+    vps.load(&IMAGES[..1]);
+
+    // A host that nobody set up yet.
+    let said = Said::by(&vps, &[]);
+    assert_eq!(said.code, Some(1));
+    said.has("settings", "broken", "docs/agent.toml.md");
+    said.has("units", "broken", "install the package again");
+    said.has("age key", "broken", "moorline key generate");
+    assert!(said.of("unseen").contains(&"git server"), "{said}");
+
+    lab.fleet.write("moorline.yaml", "version: 1\n").write("rings/production.yaml", "follow: main\n");
+    lab.fleet.write(
+        "hosts/alpha/host.yaml",
+        "ring: canary\nstacks: [app]\nmonitors: { reconcile: KUMA }\n\
+         backup: { repository: /srv/backup, at: \"03:00\", check: never, drill: never }\n",
+    );
+    let url = lab.push.monitor(&secrets(CANARY)[1]);
+    let sealed =
+        format!("all:\n  KUMA: {url}\n  BACKUP_PASSWORD: {BACKUP_PASSWORD}\napp:\n  TOKEN: {}\n", secrets(CANARY)[0]);
+    lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.hosts[CANARY].seal(&sealed));
+    lab.publish("first");
+    let door = lab.server.door(&engine);
+    moor(&vps, &lab.hosts[CANARY], (&lab.server, &door), "", "");
+    runs(&vps, IMAGES[0]);
+    vps.exec(&["moorline", "backup", "--init"]).succeeds();
+
+    let said = Said::by(&vps, &[]);
+    assert_eq!((said.code, said.of("broken")), (Some(0), Vec::new()), "{said}");
+    said.has("engine settings", "weak", "live-restore");
+    let person = vps.exec(&["moorline", "doctor"]).succeeds();
+    assert!(person.contains("\nok    backups          main: opened, 1 snapshots\n"), "{person}");
+    // Whoever is not root sees less, and raises no alarm.
+    let said = Said::by(&vps, &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    assert_eq!((said.code, said.of("broken")), (Some(0), Vec::new()), "{said}");
+    assert!(said.of("unseen").len() > 10 && said.text.contains("cannot be seen without root"), "{said}");
+
+    // Everything at once.
+    vps.systemctl(&["stop", "moorline.service", "moorline-courier.service"]);
+    vps.systemctl(&["disable", "--now", "moorline-backup.timer"]);
+    let drop_in = "/etc/systemd/system/moorline-courier.service.d/mine.conf";
+    vps.write(drop_in, "0644", "[Service]\nNoNewPrivileges=no\n");
+    vps.systemctl(&["daemon-reload"]);
+    vps.write("/usr/bin/tailscale", "0755", "#!/bin/sh\necho '{\"BackendState\":\"NeedsLogin\"}'\n");
+    vps.write("/etc/moorline/ssh/known_hosts", "0644", "");
+    vps.write("/etc/moorline/allowed_signers", "0644", "nonsense\n");
+    for (mode, path) in [("0644", "/etc/moorline/ssh/deploy_key"), ("0777", "/run/moorline")] {
+        vps.exec(&["chmod", mode, path]).succeeds();
+    }
+    vps.exec(&["mv", "/srv/backup", "/srv/elsewhere"]).succeeds();
+    vps.exec(&["/usr/sbin/sshd", "-p", "80"]).succeeds();
+    vps.exec(&["moorline", "hold", "--for", "1h", "--reason", "looking"]).succeeds();
+    lab.push.behave(Mood::HangsUp);
+    let look = ["find", "/etc/moorline", "/var/lib/moorline", "/srv", "-type", "f", "-printf", "%p %s %C@\n"];
+    let before = vps.exec(&look).succeeds();
+    let said = Said::by(&vps, &[]);
+    assert_eq!(said.code, Some(1));
+    for (check, diagnosis, fix) in [
+        ("agent", "broken", "`systemctl enable --now moorline-courier moorline`"),
+        ("units", "broken", "`systemctl start moorline.service`"),
+        ("units", "broken", "`systemctl enable --now moorline-backup.timer`"),
+        ("units", "weak", "`systemctl revert moorline-courier.service`"),
+        ("hold", "weak", "`moorline release`"),
+        ("deploy key", "broken", "`chmod 0600 /etc/moorline/ssh/deploy_key`"),
+        ("known hosts", "broken", "`ssh-keyscan -p 2222 10.201.0.1 >> /etc/moorline/ssh/known_hosts`"),
+        ("git server", "broken", ""),
+        ("allowed signers", "broken", "`man ssh-keygen`"),
+        ("memory", "broken", "`chmod 0755 /run/moorline`"),
+        ("ports", "weak", "`ss -ltnp 'sport = :80'`"),
+        ("tailnet", "broken", "`tailscale up --ssh`"),
+        ("monitors", "broken", "push URL"),
+        ("backups", "broken", "`moorline backup --init`"),
+    ] {
+        said.has(check, diagnosis, fix);
+    }
+    assert_eq!(vps.exec(&look).succeeds(), before, "a look changes nothing");
+
+    // What hides other things: no key, no engine, a settings file with a mistake.
+    vps.exec(&["chmod", "0644", "/etc/moorline/age.key"]).succeeds();
+    vps.systemctl(&["stop", "docker.socket", "docker.service"]);
+    let said = Said::by(&vps, &[]);
+    said.has("age key", "broken", "chmod");
+    said.has("secrets", "broken", "");
+    said.has("engine", "broken", "systemctl status docker");
+    assert!(said.of("unseen").contains(&"backups"), "{said}");
+    vps.write("/etc/moorline/agent.toml", "0644", "hots = \"alpha\"\n");
+    Said::by(&vps, &[]).has("settings", "broken", "docs/agent.toml.md");
 }

@@ -3,9 +3,16 @@
 use clap::Args;
 use serde_json::json;
 
-use super::{Host, block_on, show};
+use super::{Host, block_on_work, show};
+use crate::decide::doctor::{Finding, is_unfit};
 use crate::decide::fault::Fault;
-use crate::runs::doctor::{self, Finding};
+use crate::decide::settings;
+use crate::runs::doctor;
+use crate::world::journal::{Audience, Journal};
+use crate::world::{Real, World as _, agent_toml};
+
+/// The version of the JSON form.
+const VERSION: u32 = 2;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -15,39 +22,18 @@ pub struct Arguments {
 }
 
 pub fn doctor(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
-    let world = host.world()?;
-    let findings = block_on(doctor::examine(&*world))?;
+    // A host whose `agent.toml` has a mistake needs a doctor most of all.
+    let (settings, told) = match agent_toml::read(&host.config) {
+        Ok(settings) => (settings, None),
+        Err(fault) => (settings::of_unknown(), Some(fault)),
+    };
+    let world = Real::new(settings, Journal::open(host.verbose, Audience::Person))?;
+    let findings = block_on_work(&world, async { Ok(doctor::examine(&*world, told).await) })?;
     if arguments.json {
-        let all: Vec<_> = findings.iter().map(as_json).collect();
-        show::json(&json!({ "version": 1, "findings": all }))?;
+        let all: Vec<_> = findings.iter().map(Finding::as_json).collect();
+        show::json(&json!({ "version": VERSION, "host": world.settings().host, "findings": all }))?;
     } else {
-        for finding in &findings {
-            show::text(&as_text(finding))?;
-        }
+        show::text(&findings.iter().map(ToString::to_string).collect::<String>())?;
     }
-    Ok(u8::from(findings.iter().any(|finding| finding.result.is_err())))
-}
-
-fn as_text(finding: &Finding) -> String {
-    match &finding.result {
-        Ok(found) => format!("ok    {:<16} {found}\n", finding.what),
-        Err(fault) => {
-            let mut text = format!("FAIL  {:<16} {}\n", finding.what, fault.sentence);
-            for cause in &fault.because {
-                text.push_str(&format!("      because: {cause}\n"));
-            }
-            // `nothing was changed` goes without saying here.
-            if let Some(hint) = &fault.hint {
-                text.push_str(&format!("      hint: {hint}\n"));
-            }
-            text
-        }
-    }
-}
-
-fn as_json(finding: &Finding) -> serde_json::Value {
-    match &finding.result {
-        Ok(found) => json!({ "what": finding.what, "ok": true, "found": found }),
-        Err(fault) => json!({ "what": finding.what, "ok": false, "fault": fault.record() }),
-    }
+    Ok(u8::from(is_unfit(&findings)))
 }

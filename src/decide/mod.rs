@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod diff;
 pub mod difference;
 pub mod digest;
+pub mod doctor;
 pub mod dotenv;
 pub mod downgrade;
 pub mod drift;

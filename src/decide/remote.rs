@@ -92,6 +92,22 @@ impl Remote {
         &self.host
     }
 
+    /// What its host keys are listed under in `known_hosts`, if it is asked over ssh.
+    pub fn pinned_name(&self) -> Option<String> {
+        if self.transport != Transport::Ssh {
+            return None;
+        }
+        // Without a scheme the colon begins the path.
+        let Some(rest) = self.address.strip_prefix("ssh://") else { return Some(self.host.clone()) };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let port =
+            authority.rsplit_once(':').map(|(_, port)| port).filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        Some(match port {
+            Some(port) if port != "22" => format!("[{}]:{port}", self.host.trim_matches(['[', ']'])),
+            _ => self.host.trim_matches(['[', ']']).to_owned(),
+        })
+    }
+
     /// Whether a token may be sent there.
     pub fn may_see_token(&self) -> bool {
         let loopback = matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
@@ -201,6 +217,20 @@ mod tests {
             let remote = Remote::parse(text).unwrap();
             assert_eq!((remote.transport(), remote.host()), (transport, host), "{text}");
             assert_eq!(remote.address(), text);
+        }
+    }
+
+    #[test]
+    fn a_port_stands_in_the_name_of_a_pinned_key() {
+        for (text, name) in [
+            ("ssh://git@git.example.org/ops/fleet.git", Some("git.example.org")),
+            ("ssh://git@git.example.org:2222/~ops/fleet.git", Some("[git.example.org]:2222")),
+            ("ssh://git@[2001:db8::1]:2222/fleet", Some("[2001:db8::1]:2222")),
+            ("ssh://git@[2001:db8::1]/fleet", Some("2001:db8::1")),
+            ("git@github.com:ops/fleet.git", Some("github.com")),
+            ("https://git.example.org/ops/fleet.git", None),
+        ] {
+            assert_eq!(Remote::parse(text).unwrap().pinned_name().as_deref(), name, "{text}");
         }
     }
 

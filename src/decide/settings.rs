@@ -163,6 +163,23 @@ pub fn of_nowhere(host: &str, compose: Option<PathBuf>) -> Settings {
     }
 }
 
+/// Every default, for a host whose `agent.toml` cannot be read.
+pub fn of_unknown() -> Settings {
+    let etc = Path::new("/etc/moorline");
+    let state = PathBuf::from("/var/lib/moorline");
+    let duration = |text: &str| schedule::parse_duration(text).unwrap_or_default();
+    Settings {
+        known_hosts: etc.join("ssh/known_hosts"),
+        allowed_signers: etc.join("allowed_signers"),
+        age_key: etc.join("age.key"),
+        state,
+        run: "/run/moorline".into(),
+        memory: MemoryPolicy::NeverOnDisk,
+        interval: duration(INTERVAL),
+        ..of_nowhere("unknown", None)
+    }
+}
+
 /// Whether a host can have this name: it is a directory, and part of other names.
 pub fn is_host_name(name: &str) -> bool {
     !name.is_empty()

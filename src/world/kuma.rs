@@ -7,7 +7,8 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use serde::Deserialize;
 
 use crate::decide::fault::{Code, Fault, chain};
-use crate::decide::push::Message;
+use crate::decide::push::{Message, Status};
+use crate::model::Secret;
 use crate::world::tls;
 
 /// How long one message may take, from the connection to the last byte of the answer.
@@ -51,6 +52,27 @@ pub async fn send(client: &Client, message: &Message) -> Result<(), Fault> {
     let status = response.status();
     let body = read_bounded(response).await.map_err(unsent)?;
     judge(message, status, body.as_deref())
+}
+
+/// Whether a server answers where a push URL leads, without telling it anything: any answer at all is one.
+pub async fn answers(monitor: &str, url: &Secret<String>) -> Result<(), Fault> {
+    let message = Message {
+        id: String::new(),
+        monitor: monitor.to_owned(),
+        url: url.clone(),
+        status: Status::Up,
+        text: String::new(),
+        ping_ms: None,
+    };
+    let mut address = address(&message)?;
+    // Without the token, which would make it a message.
+    address.set_path("/");
+    address.set_query(None);
+    client()?.head(address).send().await.map(drop).map_err(|error| {
+        let mut fault = unreachable(&message, error);
+        fault.sentence = format!("the server of monitor `{monitor}` does not answer");
+        fault
+    })
 }
 
 /// What Kuma answers. Other fields do not matter.
@@ -158,8 +180,6 @@ fn printable(text: &str, message: &Message) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::push::Status;
-    use crate::model::Secret;
 
     fn message(url: &str) -> Message {
         Message {

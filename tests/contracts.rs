@@ -697,7 +697,14 @@ fn every_verb_explains_itself() {
 
 #[test]
 fn a_wrong_command_line_ends_with_2() {
-    for arguments in [&["nothing"][..], &["hold"], &["plan", "--at", "abc"], &["plan", "--at", "HEAD"], &[]] {
+    for arguments in [
+        &["nothing"][..],
+        &["hold"],
+        &["plan", "--at", "abc"],
+        &["plan", "--at", "HEAD"],
+        &["man", "host", "nothing"],
+        &[],
+    ] {
         let ended = Command::new(env!("CARGO_BIN_EXE_moorline")).args(arguments).output().expect("it starts");
         assert_eq!(ended.status.code(), Some(2), "{arguments:?}");
     }

@@ -384,10 +384,21 @@ fn the_doctor_names_everything_that_is_wrong_with_a_host_and_what_to_type() {
     let url = lab.push.monitor(&secrets(CANARY)[1]);
     let sealed =
         format!("all:\n  KUMA: {url}\n  BACKUP_PASSWORD: {BACKUP_PASSWORD}\napp:\n  TOKEN: {}\n", secrets(CANARY)[0]);
-    lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.hosts[CANARY].seal(&sealed));
-    lab.publish("first");
+    // Its files are merged, and nobody let it in yet.
+    lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.hosts["bravo"].seal(&sealed));
+    let recipient = lab.hosts[CANARY].recipient.clone();
+    std::fs::remove_file(lab.fleet.path().join("hosts/alpha/recipient")).expect("the lab wrote it");
+    lab.publish("alpha comes");
     let door = lab.server.door(&engine);
-    moor(&vps, &lab.hosts[CANARY], (&lab.server, &door), "", "");
+    moor(&vps, &lab.hosts[CANARY], (&lab.server, &door), "poll = \"1s\"", "");
+    until("it waits", || (status(&vps)["last_run"]["end"] == "awaiting-enrolment").then_some(()));
+    let said = Said::by(&vps, &[]);
+    said.has("last run", "broken", "moorline host enroll");
+    said.has("enrolment", "broken", &format!("`moorline host enroll alpha {recipient}`"));
+    said.has("secrets", "broken", "sops updatekeys");
+    lab.fleet.write("hosts/alpha/recipient", &recipient);
+    lab.fleet.write("hosts/alpha/secrets.sops.yaml", lab.hosts[CANARY].seal(&sealed));
+    lab.publish("alpha is let in");
     runs(&vps, IMAGES[0]);
     vps.exec(&["moorline", "backup", "--init"]).succeeds();
 

@@ -88,7 +88,7 @@ impl PushServer {
     }
 
     pub fn of_release(release: Release) -> Self {
-        Self::by(release, |react| Server::start(react))
+        Self::by(release, Server::start)
     }
 
     /// One that the containers of an engine reach.

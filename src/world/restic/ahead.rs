@@ -90,7 +90,7 @@ impl Stream {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Mutex;
 
     use super::super::store::Entry;
@@ -98,16 +98,18 @@ mod tests {
 
     /// One pack, whose end cannot be read; and what was asked.
     #[derive(Debug)]
-    struct Pack {
-        bytes: Vec<u8>,
-        readable: u64,
-        asked: Mutex<Vec<Part>>,
+    pub struct Pack {
+        pub bytes: Vec<u8>,
+        pub readable: u64,
+        pub asked: Mutex<Vec<Part>>,
+        /// What it says where it cannot be read.
+        pub otherwise: Kind,
     }
 
     impl Pack {
-        fn new(size: usize) -> Self {
+        pub fn new(size: usize) -> Self {
             let bytes: Vec<u8> = (0..size).map(|at| (at / 7 % 251) as u8).collect();
-            Self { readable: bytes.len() as u64, bytes, asked: Mutex::default() }
+            Self { readable: bytes.len() as u64, bytes, asked: Mutex::default(), otherwise: Kind::Damaged }
         }
 
         /// Reads pieces of this length, each this far from the one before; how many questions and bytes that took.
@@ -139,7 +141,7 @@ mod tests {
             let part = part.unwrap();
             let end = part.offset + u64::from(part.length);
             if end > self.readable {
-                return Err(Trouble::new(Kind::Damaged, "it is cut off"));
+                return Err(Trouble::new(self.otherwise, "it is cut off"));
             }
             self.asked.lock().unwrap().push(part);
             Ok(self.bytes[usize::try_from(part.offset).unwrap()..usize::try_from(end).unwrap()].to_vec().into())

@@ -2,13 +2,14 @@
 //! holds the snapshot back until the job has judged what went into it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use rustic_core::{BytesList, FileType, Id, ReadBackend, RusticResult, WriteBackend};
 
 use super::ahead::Ahead;
+use super::needs::Needs;
 use super::store::{Part, Store, UNFINISHED};
 use super::trouble::{Kind, Trouble};
 
@@ -22,6 +23,7 @@ pub struct Backend {
     saved: Mutex<Option<Id>>,
     held: Mutex<BTreeMap<Id, Bytes>>,
     ahead: Ahead,
+    needs: Needs,
 }
 
 impl Backend {
@@ -35,6 +37,7 @@ impl Backend {
             saved: Mutex::new(None),
             held: Mutex::default(),
             ahead: Ahead::default(),
+            needs: Needs::default(),
         }
     }
 
@@ -58,6 +61,17 @@ impl Backend {
     /// The store itself.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// What will be read.
+    pub fn needs(&self) -> &Needs {
+        &self.needs
+    }
+
+    /// Fetches what will be read, from now on until that is over.
+    pub fn fetch_ahead(self: &Arc<Self>) {
+        let backend = self.clone();
+        std::thread::spawn(move || backend.needs.fetch(&*backend.store, |pack| path(FileType::Pack, pack)));
     }
 
     /// Clears what a job that was killed left half-written. One job at a time writes.
@@ -145,7 +159,8 @@ impl ReadBackend for Backend {
 
     fn read_partial(&self, kind: FileType, id: &Id, _: bool, offset: u32, length: u32) -> RusticResult<Bytes> {
         let (path, part) = (path(kind, id), Part { offset: offset.into(), length });
-        self.keep(self.ahead.read(&*self.store, id, &path, part))
+        let read = self.needs.take(id, part).unwrap_or_else(|| self.ahead.read(&*self.store, id, &path, part));
+        self.keep(read)
     }
 
     fn warmup_path(&self, kind: FileType, id: &Id) -> String {

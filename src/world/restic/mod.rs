@@ -32,12 +32,14 @@ mod inputs;
 mod job;
 mod login;
 mod measure;
+mod needs;
 mod nodes;
 mod passes;
 mod place;
 mod prune;
 mod restore;
 mod source;
+mod steps;
 mod store;
 mod trees;
 

@@ -1,22 +1,24 @@
 //! The job that restores a snapshot: one file after the other, each read back and compared with the repository's digests.
-//! What cannot be restored is named, and the rest goes on. What an earlier attempt left is compared in the same way, and
-//! not fetched again.
+//! What they need is fetched ahead. What cannot be restored is named, and the rest goes on. What an earlier attempt left is
+//! compared in the same way, and not fetched again.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 
 use rustic_core::repofile::{Node, NodeType, SnapshotFile};
-use rustic_core::{IndexedFull, Repository};
+use rustic_core::{DataId, IndexedFull, Repository};
 
 use super::backend::Backend;
 use super::job::{self, Voice, explain};
+use super::needs::Over;
 use super::order::{Line, Progress, Restore, Restored};
-use super::place::{Begun, Place, Start, Unrestored};
+use super::place::{Begun, Name, Place, Start, Unrestored};
+use super::steps::{self, Step};
 use super::trouble::{Kind, Trouble};
 
-/// How deep a directory may lie: each level on the way is open.
-const DEEPEST: usize = 900;
 /// What a person types for the newest one.
 const LATEST: &str = "latest";
 
@@ -37,7 +39,7 @@ pub fn restore(
         None => choose(job::snapshots(backend, &repository)?, task)?,
     };
     let failed = |error: Box<rustic_core::RusticError>| explain(backend, &error);
-    let repository = repository.to_indexed().map_err(failed)?;
+    let repository = Arc::new(repository.to_indexed().map_err(failed)?);
     let top = top(&repository, backend, &snapshot, task)?;
     let total = match (&task.path, &snapshot.summary) {
         (None, Some(summary)) => summary.total_bytes_processed,
@@ -51,13 +53,12 @@ pub fn restore(
     let place = Place::open(&task.to, total, start, &record)?;
     let lost = super::order::Losses::default();
     let restored = Restored { id, files: 0, bytes: 0, lost, memory: 0, reused_files: 0, reused_bytes: 0 };
-    let mut walk = Walk { repository: &repository, backend, place, voice, total, restored };
     let stands_for = (task.path.is_some() && top.is_dir()).then(|| top.clone());
-    if top.is_dir() {
-        walk.tree(top, task.path.is_some())?;
-    } else {
-        walk.file(&top, Path::new("/"))?;
-    }
+    let sight = place.sight()?;
+    let mut walk = Walk { repository: &repository, backend, place, voice, total, restored, skipped: 0, behind: None };
+    let over = Over(backend.needs());
+    walk.go(steps::take(backend, &repository, top, stands_for.clone(), sight))?;
+    drop(over);
     walk.place.flush()?;
     // What is lost may be found again, when the repository was mended: then the same command fetches only that.
     if walk.restored.lost.is_empty() {
@@ -124,71 +125,99 @@ struct Walk<'job, S> {
     voice: &'job Voice,
     total: u64,
     restored: Restored,
+    /// How many directories we are in that could not be made.
+    skipped: usize,
+    behind: Option<Behind>,
 }
 
-/// A directory that is being filled.
-struct Level {
-    nodes: std::vec::IntoIter<Node>,
+/// A large file that is read back while the next ones are written.
+struct Behind {
+    node: Node,
     path: PathBuf,
-    /// Whose metadata it gets when it is full; none for the place itself, unless it stands for a directory.
-    node: Option<Node>,
+    reading: JoinHandle<Result<(), Unrestored>>,
+}
+
+/// How far a file came.
+enum Written {
+    /// It is whole and has its name.
+    Settled,
+    /// This finds out whether it is whole.
+    Behind(JoinHandle<Result<(), Unrestored>>),
 }
 
 impl<S: IndexedFull> Walk<'_, S> {
-    /// Restores a directory into the place.
-    fn tree(&mut self, top: Node, is_part: bool) -> Result<(), Trouble> {
-        let nodes = self.nodes(&top, Path::new("/"))?;
-        let mut levels = vec![Level { nodes, path: PathBuf::from("/"), node: is_part.then_some(top) }];
-        while let Some(level) = levels.last_mut() {
-            let Some(node) = level.nodes.next() else {
-                let Some(level) = levels.pop() else { break };
-                let finished = level.node.as_ref().map_or(Ok(()), |node| self.place.dress_directory(node));
-                self.note(&level.path, finished)?;
-                self.place.leave();
-                continue;
-            };
-            let above = level.path.clone();
-            if !node.is_dir() {
-                self.file(&node, &above)?;
-                continue;
-            }
-            let path = above.join(shown(&node));
-            let entered = match levels.len() < DEEPEST {
-                true => self.place.enter(&node.name()),
-                false => Err(Unrestored::Lost("it lies too deep".to_owned())),
-            };
-            if self.note(&path, entered)? {
-                let nodes = self.nodes(&node, &path)?;
-                levels.push(Level { nodes, path, node: Some(node) });
+    /// Carries the steps out.
+    fn go(&mut self, steps: Receiver<Step>) -> Result<(), Trouble> {
+        for step in steps {
+            match step {
+                Step::Enter(..) if self.skipped > 0 => self.skipped += 1,
+                Step::Leave(..) if self.skipped > 0 => self.skipped -= 1,
+                Step::File(node, _, number) if self.skipped > 0 => self.need_no_more(&node, number),
+                Step::Lost(..) if self.skipped > 0 => {}
+                Step::Enter(node, path) => {
+                    self.catch_up()?;
+                    let entered = self.place.enter(&node.name());
+                    if !self.note(&path, entered)? {
+                        self.skipped = 1;
+                    }
+                }
+                Step::Leave(node, path) => {
+                    self.catch_up()?;
+                    let dressed = node.as_ref().map_or(Ok(()), |node| self.place.dress_directory(node));
+                    self.note(&path, dressed)?;
+                    self.place.leave();
+                }
+                Step::File(node, path, number) => self.file(node, path, number)?,
+                Step::Lost(path, why) => self.restored.lost.add(path, why),
+                Step::Broken(trouble) => return Err(trouble),
+                Step::Done => return self.catch_up(),
             }
         }
-        Ok(())
-    }
-
-    /// What is in a directory; nothing, and a loss, if the list is damaged.
-    fn nodes(&mut self, node: &Node, path: &Path) -> Result<std::vec::IntoIter<Node>, Trouble> {
-        let tree = node.subtree.as_ref().map(|tree| self.repository.get_tree(tree));
-        match tree {
-            Some(Ok(tree)) => Ok(tree.nodes.into_iter()),
-            Some(Err(error)) => {
-                let why = unless_away(explain(self.backend, &error))?;
-                self.restored.lost.add(format_args!("{}/", path.display()), format_args!("everything in it: {why}"));
-                Ok(Vec::new().into_iter())
-            }
-            None => Ok(Vec::new().into_iter()),
-        }
+        Err(Trouble::new(Kind::Internal, "the list of files broke off"))
     }
 
     /// Restores anything but a directory.
-    fn file(&mut self, node: &Node, above: &Path) -> Result<(), Trouble> {
-        let path = above.join(shown(node));
-        let done = match &node.node_type {
-            NodeType::File => self.content(node),
-            // Its maker makes a new one.
-            NodeType::Socket => Ok(()),
-            _ => self.place.special(node),
-        };
-        if self.note(&path, done)? && node.is_file() {
+    fn file(&mut self, node: Node, path: PathBuf, number: u64) -> Result<(), Trouble> {
+        if !node.is_file() {
+            let done = match node.node_type {
+                // Its maker makes a new one.
+                NodeType::Socket => Ok(()),
+                _ => self.place.special(&node),
+            };
+            return self.note(&path, done).map(drop);
+        }
+        if node.meta.links > 1 {
+            // It may be another name of that one.
+            self.catch_up()?;
+        }
+        let written = self.content(&node);
+        self.need_no_more(&node, number);
+        match written {
+            Ok(Written::Settled) => self.count(&node, &path, Ok(())),
+            Err(error) => self.count(&node, &path, Err(error)),
+            Ok(Written::Behind(reading)) => {
+                self.behind = Some(Behind { node, path, reading });
+                Ok(())
+            }
+        }
+    }
+
+    fn need_no_more(&self, node: &Node, number: u64) {
+        self.backend.needs().done(number, steps::pieces(self.repository, node));
+    }
+
+    /// Gives the file that was read back meanwhile its name.
+    fn catch_up(&mut self) -> Result<(), Trouble> {
+        let Some(Behind { node, path, reading }) = self.behind.take() else { return Ok(()) };
+        let read = reading.join().unwrap_or_else(|_| Err(Unrestored::Lost("it was not read back".to_owned())));
+        let settled = read.and_then(|()| self.place.settle(&node, Name::Unproven));
+        let done = settled.and_then(|()| self.place.remember(&node));
+        self.count(&node, &path, done)
+    }
+
+    /// Counts a file, or a loss.
+    fn count(&mut self, node: &Node, path: &Path, done: Result<(), Unrestored>) -> Result<(), Trouble> {
+        if self.note(path, done)? {
             self.restored.files += 1;
             self.restored.bytes += node.meta.size;
             let Restored { files, bytes, reused_bytes, .. } = self.restored;
@@ -201,46 +230,51 @@ impl<S: IndexedFull> Walk<'_, S> {
         Ok(())
     }
 
-    fn content(&mut self, node: &Node) -> Result<(), Unrestored> {
+    fn content(&mut self, node: &Node) -> Result<Written, Unrestored> {
         if self.place.link(node)? {
-            return Ok(());
+            return Ok(Written::Settled);
         }
+        let digests = self.digests(node);
         if let Some(mut found) = self.place.found(node)? {
-            if self.is_whole(node, found.metadata()?.len(), &mut found) {
+            if is_whole(digests.as_deref(), found.metadata()?.len(), &mut found) {
                 self.place.dress(&found, node)?;
                 self.restored.reused_files += 1;
                 self.restored.reused_bytes += node.meta.size;
-                return self.place.remember(node);
+                return self.place.remember(node).map(|()| Written::Settled);
             }
             self.place.clear(node)?;
         }
         let mut file = self.place.create()?;
         if let Err(error) = self.repository.dump(node, &mut file) {
             let why = explain(self.backend, &error);
-            return Err(file.abandon().unwrap_or_else(|| match unless_away(why) {
-                Ok(why) => Unrestored::Lost(why.to_string()),
-                Err(away) => Unrestored::End(away),
+            return Err(file.abandon().unwrap_or_else(|| match why.is_of_all() {
+                false => Unrestored::Lost(why.to_string()),
+                true => Unrestored::End(why),
             }));
         }
-        let length = file.length();
-        let mut written = file.finish(node)?;
-        if !self.is_whole(node, length, &mut written) {
-            return Err(Unrestored::Lost("what was read back is not what was written".to_owned()));
+        let written = file.finish(node)?;
+        let is_large = written.is_large();
+        let prove = move || {
+            let length = written.length();
+            match is_whole(digests.as_deref(), length, &mut written.read_back()?) {
+                true => Ok(()),
+                false => Err(Unrestored::Lost("what was read back is not what was written".to_owned())),
+            }
+        };
+        if is_large {
+            self.catch_up().map_err(Unrestored::End)?;
+            self.place.set_aside()?;
+            return Ok(Written::Behind(std::thread::spawn(prove)));
         }
-        self.place.settle(node)?;
-        self.place.remember(node)
+        prove()?;
+        self.place.settle(node, Name::Unfinished)?;
+        self.place.remember(node).map(|()| Written::Settled)
     }
 
-    /// Whether what is read has this content, and nothing else: each piece of content is named by its digest.
-    fn is_whole(&self, node: &Node, length: u64, reader: &mut impl Read) -> bool {
-        let mut left = length;
-        let same = node.content.iter().flatten().all(|id| {
-            let Ok(entry) = self.repository.get_index_entry(id) else { return false };
-            let size: u64 = entry.data_length().into();
-            let fits = left.checked_sub(size).map(|rest| left = rest).is_some();
-            fits && id.blob_matches_reader(entry.data_length().into(), reader)
-        });
-        same && left == 0
+    /// What a file consists of: each piece is named by its digest. None if no index knows one of them.
+    fn digests(&self, node: &Node) -> Option<Vec<(DataId, u64)>> {
+        let length = |id: &DataId| self.repository.get_index_entry(id).ok().map(|entry| entry.data_length().into());
+        node.content.iter().flatten().map(|id| Some((*id, length(id)?))).collect()
     }
 
     /// Counts a loss. True if there was none; an error if nothing more can be restored.
@@ -256,15 +290,12 @@ impl<S: IndexedFull> Walk<'_, S> {
     }
 }
 
-/// What makes one file a loss; an error, if it would make every other one a loss, too.
-fn unless_away(trouble: Trouble) -> Result<Trouble, Trouble> {
-    match trouble.kind {
-        Kind::Away | Kind::HostKeyChanged | Kind::LoginRefused => Err(trouble),
-        _ => Ok(trouble),
-    }
-}
-
-/// The name as a person may see it; only [`Place`] decides whether it is used.
-fn shown(node: &Node) -> String {
-    node.name.replace('/', "\\x2f")
+/// Whether what is read has this content, and nothing else.
+fn is_whole(digests: Option<&[(DataId, u64)]>, length: u64, reader: &mut impl Read) -> bool {
+    let mut left = length;
+    let mut is_next = |(id, size): &(DataId, u64)| {
+        let fits = left.checked_sub(*size).map(|rest| left = rest).is_some();
+        fits && id.blob_matches_reader(*size, reader)
+    };
+    digests.is_some_and(|digests| digests.iter().all(&mut is_next)) && left == 0
 }

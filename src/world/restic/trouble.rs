@@ -75,6 +75,11 @@ impl Trouble {
         Self::new(kind, format!("{path}: {error}"))
     }
 
+    /// Whether whatever is asked of the storage next would end like this, too.
+    pub fn is_of_all(&self) -> bool {
+        matches!(self.kind, Kind::Away | Kind::HostKeyChanged | Kind::LoginRefused)
+    }
+
     /// What rustic says, in one line. Its own advice (where to report, what to set) is not for our users.
     pub fn rustic(error: &RusticError) -> Self {
         let kind = if error.is_incorrect_password() { Kind::Password } else { Kind::Damaged };

@@ -20,6 +20,8 @@ const RECORD: &str = ".moorline-restore.json";
 const HALF_RECORD: &str = ".moorline-restore.json.moorline-new";
 /// The file that is being written. It gets its own name when it is whole.
 pub const UNFINISHED: &str = ".moorline-restore.new";
+/// The one that is whole, and read back while the next one is written.
+pub const UNPROVEN: &str = ".moorline-restore.whole";
 
 const VERSION: u32 = 1;
 const LARGEST: u64 = 64 * 1024;
@@ -99,7 +101,7 @@ pub fn is_empty(directory: &Path) -> io::Result<bool> {
 
 /// Takes the record away, and whatever else is ours. The directory gets these times then; it is on disk when this returns.
 pub fn end(directory: impl AsFd, times: Option<Timestamps>) -> io::Result<()> {
-    for name in [UNFINISHED, HALF_RECORD, RECORD] {
+    for name in [UNFINISHED, UNPROVEN, HALF_RECORD, RECORD] {
         match unlinkat(&directory, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustic_core::repofile::{Metadata, Node, NodeType};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
-    chmodat, chownat, fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2,
+    chmodat, chownat, fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, renameat,
     renameat_with, statvfs, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -61,6 +61,30 @@ pub enum Start {
     Fresh,
     /// Where the same restore began before: what is there is ours.
     Again,
+}
+
+/// What a file is called before it has its own name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// While it is written.
+    Unfinished,
+    /// While it is read back, and the next one is written.
+    Unproven,
+}
+
+/// What an earlier attempt left, as somebody may look at it who goes ahead.
+#[derive(Debug)]
+pub struct Sight(OwnedFd);
+
+impl Sight {
+    /// Whether a file of this size lies there, by its path below the place.
+    pub fn shows(&self, path: &Path, size: u64) -> bool {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let found = openat2(&self.0, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).and_then(fstat);
+        found.is_ok_and(|found| {
+            FileType::from_raw_mode(found.st_mode) == FileType::RegularFile && found.st_size.unsigned_abs() == size
+        })
+    }
 }
 
 /// Where a restore goes.
@@ -144,18 +168,35 @@ impl Place {
         Ok(Unfinished { place: self, file: file.into(), length: 0, error: None })
     }
 
-    /// Gives the file that was made last its name. Nothing is replaced.
-    pub fn settle(&self, node: &Node) -> Result<(), Unrestored> {
+    /// Puts the file that was made last aside, so that the next one can be made.
+    pub fn set_aside(&self) -> Result<(), Unrestored> {
+        let top = self.top()?;
+        Ok(renameat(top, begun::UNFINISHED, top, begun::UNPROVEN)?)
+    }
+
+    /// Gives the file that goes by a name of ours its own. Nothing is replaced.
+    pub fn settle(&self, node: &Node, from: Name) -> Result<(), Unrestored> {
         let (name, top, here) = (node.name(), self.top()?, self.here()?);
         let name = self.plain(&name)?;
-        match renameat_with(top, begun::UNFINISHED, here, name, RenameFlags::NOREPLACE) {
+        let from = match from {
+            Name::Unfinished => begun::UNFINISHED,
+            Name::Unproven => begun::UNPROVEN,
+        };
+        match renameat_with(top, from, here, name, RenameFlags::NOREPLACE) {
             // Not every file system knows how not to replace.
             Err(Errno::INVAL | Errno::NOSYS) => {
-                linkat(top, begun::UNFINISHED, here, name, AtFlags::empty())?;
-                Ok(remove(top, begun::UNFINISHED.as_ref())?)
+                linkat(top, from, here, name, AtFlags::empty())?;
+                Ok(remove(top, from.as_ref())?)
             }
             renamed => Ok(renamed?),
         }
+    }
+
+    /// What an earlier attempt left; none if there was none.
+    pub fn sight(&self) -> Result<Option<Sight>, Trouble> {
+        let top = self.levels.first().filter(|_| self.start == Start::Again);
+        let sight = top.map(|top| top.try_clone().map(Sight)).transpose();
+        sight.map_err(|error| Trouble::new(Kind::Target, error.to_string()))
     }
 
     /// The file of this name, if an earlier attempt left one; anything else of this name is taken away.
@@ -292,7 +333,7 @@ fn used(directory: &Path) -> u64 {
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Which file it is one name of, if it has several.
-fn identity(node: &Node) -> Option<(u64, u64)> {
+pub fn identity(node: &Node) -> Option<(u64, u64)> {
     (node.meta.links > 1 && node.meta.inode != 0).then_some((node.meta.device_id, node.meta.inode))
 }
 

@@ -25,21 +25,11 @@ pub struct Unfinished<'place> {
 }
 
 impl Unfinished<'_> {
-    /// How long it is.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
-    /// Gives it its length and everything else it had. What comes back reads it from its beginning.
-    pub fn finish(mut self, node: &Node) -> Result<impl Read + use<>, Unrestored> {
+    /// Gives it its length and everything else it had.
+    pub fn finish(self, node: &Node) -> Result<Written, Unrestored> {
         self.file.set_len(self.length)?;
-        if self.length >= LARGE {
-            self.file.sync_data()?;
-            fadvise(&self.file, 0, None, Advice::DontNeed)?;
-        }
         dress(self.file.as_fd(), &node.meta)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        Ok(io::BufReader::with_capacity(128 * 1024, self.file))
+        Ok(Written { file: self.file, length: self.length })
     }
 
     /// Removes it, for its room. The reason why it could not be written, if it is not the repository's.
@@ -70,6 +60,35 @@ impl Unfinished<'_> {
         self.put(&bytes[run..], run)?;
         self.length += bytes.len() as u64;
         Ok(())
+    }
+}
+
+/// A file that is written and dressed.
+#[derive(Debug)]
+pub struct Written {
+    file: File,
+    length: u64,
+}
+
+impl Written {
+    /// How long it is.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether it is read back from the disk, which takes its time, and not from memory.
+    pub fn is_large(&self) -> bool {
+        self.length >= LARGE
+    }
+
+    /// Reads it from its beginning.
+    pub fn read_back(mut self) -> Result<impl Read + use<>, Unrestored> {
+        if self.is_large() {
+            self.file.sync_data()?;
+            fadvise(&self.file, 0, None, Advice::DontNeed)?;
+        }
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(io::BufReader::with_capacity(128 * 1024, self.file))
     }
 }
 

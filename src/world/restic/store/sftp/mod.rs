@@ -14,6 +14,7 @@ use super::{Entry, LARGEST, PAUSES, Part, Store, UNFINISHED};
 use crate::world::clock;
 
 mod packet;
+mod reading;
 mod session;
 mod ssh;
 

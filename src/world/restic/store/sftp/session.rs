@@ -1,6 +1,6 @@
 //! What is done in one SFTP session: each method sends as much as the window lets it before it waits for an answer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use super::ssh::Ssh;
 
 /// How many of each may be under way: enough to fill a line with 12 ms of delay.
 const WRITES: usize = 64;
-const READS: usize = 32;
 const LISTS: usize = 16;
 /// What every server takes in one piece.
 const PIECE: u64 = 32 * 1024;
@@ -50,10 +49,12 @@ impl From<Trouble> for Refusal {
 /// A session.
 #[derive(Debug)]
 pub struct Session {
-    ssh: Ssh,
-    next: u32,
+    pub(super) ssh: Ssh,
+    pub(super) next: u32,
+    /// Requests that nobody waits for.
+    pub(super) unheard: BTreeSet<u32>,
     extensions: Vec<String>,
-    read_piece: u64,
+    pub(super) read_piece: u64,
     write_piece: u64,
 }
 
@@ -72,7 +73,8 @@ impl Session {
             extensions.push(String::from_utf8_lossy(&version.text()?).into_owned());
             version.text()?;
         }
-        let mut session = Self { ssh, next: 0, extensions, read_piece: PIECE, write_piece: PIECE };
+        let mut session =
+            Self { ssh, next: 0, unheard: BTreeSet::new(), extensions, read_piece: PIECE, write_piece: PIECE };
         if session.has("limits@openssh.com") {
             let request = session.request(packet::EXTENDED).text(b"limits@openssh.com");
             let mut limits = session.ask(request, "limits")?;
@@ -90,7 +92,7 @@ impl Session {
         self.extensions.iter().any(|known| known == extension)
     }
 
-    fn request(&mut self, kind: u8) -> Request {
+    pub(super) fn request(&mut self, kind: u8) -> Request {
         self.next = self.next.wrapping_add(1);
         Request::new(kind, self.next)
     }
@@ -98,14 +100,25 @@ impl Session {
     /// Sends one request and takes its answer. A status other than `OK` is a refusal.
     fn ask(&mut self, request: Request, path: &str) -> Result<Reply, Refusal> {
         self.ssh.send(&request.bytes())?;
-        let mut reply = self.ssh.receive()?;
-        if reply.number()? != self.next {
+        let (id, reply) = self.receive()?;
+        if id != self.next {
             return Err(nonsense().into());
         }
         judge(reply, path)
     }
 
-    fn open_handle(&mut self, path: &str, request: Request) -> Result<Vec<u8>, Refusal> {
+    /// The next answer that somebody waits for, and to which request.
+    pub(super) fn receive(&mut self) -> Result<(u32, Reply), Trouble> {
+        loop {
+            let mut reply = self.ssh.receive()?;
+            let id = reply.number()?;
+            if !self.unheard.remove(&id) {
+                return Ok((id, reply));
+            }
+        }
+    }
+
+    pub(super) fn open_handle(&mut self, path: &str, request: Request) -> Result<Vec<u8>, Refusal> {
         let mut reply = self.ask(request, path)?;
         match reply.kind {
             packet::HANDLE => Ok(reply.text()?),
@@ -141,8 +154,8 @@ impl Session {
                 self.ssh.send(&request.bytes())?;
                 under_way.insert(self.next, Listing { path, handle: None, is_closing: false });
             }
-            let mut reply = self.ssh.receive()?;
-            let mut listing = under_way.remove(&reply.number()?).ok_or_else(nonsense)?;
+            let (id, reply) = self.receive()?;
+            let mut listing = under_way.remove(&id).ok_or_else(nonsense)?;
             let is_closing = listing.is_closing;
             let goes_on = match judge(reply, listing.path) {
                 Ok(_) if is_closing => continue,
@@ -175,71 +188,6 @@ impl Session {
         refusal.map_or(Ok(entries), Err)
     }
 
-    /// A part of a file, all of it.
-    pub fn read(&mut self, path: &str, offset: u64, length: u64) -> Result<Vec<u8>, Refusal> {
-        let request = self.request(packet::OPEN).text(path.as_bytes()).number(packet::FOR_READING).number(0);
-        let handle = self.open_handle(path, request)?;
-        let read = self.read_handle(&handle, path, offset, length);
-        if let Err(Refusal::Broken(_)) = read {
-            return read;
-        }
-        self.close(&handle, path)?;
-        read
-    }
-
-    fn read_handle(&mut self, handle: &[u8], path: &str, offset: u64, length: u64) -> Result<Vec<u8>, Refusal> {
-        let mut bytes: Vec<u8> = Vec::new();
-        // Pieces still to be asked for, by where they begin; a server may give less than was asked for.
-        let mut wanted: VecDeque<(u64, u64)> = VecDeque::new();
-        let mut next = 0;
-        let mut under_way: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        let mut refusal = None;
-        loop {
-            while refusal.is_none() && under_way.len() < READS {
-                let Some((at, size)) = wanted.pop_front().or_else(|| {
-                    let size = self.read_piece.min(length - next);
-                    (size > 0).then_some((next, size))
-                }) else {
-                    break;
-                };
-                next = next.max(at + size);
-                let piece = u32::try_from(size).unwrap_or(u32::MAX);
-                let request = self.request(packet::READ).text(handle).long(offset + at).number(piece);
-                self.ssh.send(&request.bytes())?;
-                under_way.insert(self.next, (at, size));
-            }
-            if under_way.is_empty() {
-                break;
-            }
-            let mut reply = self.ssh.receive()?;
-            let (at, size) = under_way.remove(&reply.number()?).ok_or_else(nonsense)?;
-            match judge(reply, path) {
-                Ok(mut reply) if reply.kind == packet::DATA => {
-                    let data = reply.data()?;
-                    let (at_index, got) = (index(at)?, data.len() as u64);
-                    if got == 0 || got > size {
-                        return Err(nonsense().into());
-                    }
-                    // It grows only by what has arrived, not by what was promised, but for holes of the window's size.
-                    if bytes.len() < at_index + data.len() {
-                        bytes.resize(at_index + data.len(), 0);
-                    }
-                    bytes[at_index..at_index + data.len()].copy_from_slice(data);
-                    if got < size {
-                        wanted.push_back((at + got, size - got));
-                    }
-                }
-                Ok(_) => return Err(nonsense().into()),
-                Err(Refusal::Status { status: packet::END, .. }) => {
-                    let trouble = Trouble::new(Kind::Damaged, format!("{path} is cut off"));
-                    refusal.get_or_insert(Refusal::File(trouble));
-                }
-                Err(refused) => _ = refusal.get_or_insert(refused),
-            }
-        }
-        refusal.map_or(Ok(bytes), Err)
-    }
-
     /// Writes a file beside and gives it its name when it is whole.
     pub fn write(&mut self, unfinished: &str, path: &str, content: &[Bytes]) -> Result<(), Refusal> {
         let permissions = 0x04;
@@ -268,7 +216,7 @@ impl Session {
     fn write_handle(&mut self, handle: &[u8], path: &str, content: &[Bytes]) -> Result<(), Refusal> {
         let piece = usize::try_from(self.write_piece).unwrap_or(usize::MAX);
         let mut pieces = content.iter().flat_map(|bytes| bytes.chunks(piece));
-        let mut under_way = std::collections::BTreeSet::new();
+        let mut under_way = BTreeSet::new();
         let (mut at, mut refusal) = (0_u64, None);
         loop {
             while refusal.is_none() && under_way.len() < WRITES {
@@ -281,8 +229,8 @@ impl Session {
             if under_way.is_empty() {
                 break;
             }
-            let mut reply = self.ssh.receive()?;
-            if !under_way.remove(&reply.number()?) {
+            let (id, reply) = self.receive()?;
+            if !under_way.remove(&id) {
                 return Err(nonsense().into());
             }
             if let Err(refused) = judge(reply, path) {
@@ -356,7 +304,7 @@ struct Listing<'paths> {
 }
 
 /// A status other than `OK` is a refusal.
-fn judge(mut reply: Reply, path: &str) -> Result<Reply, Refusal> {
+pub(super) fn judge(mut reply: Reply, path: &str) -> Result<Reply, Refusal> {
     if reply.kind != packet::STATUS {
         return Ok(reply);
     }
@@ -389,8 +337,4 @@ fn read_names(reply: &mut Reply, entries: &mut Vec<Entry>) -> Result<(), Refusal
         entries.push(Entry { name, is_directory: found.is_directory(), size: found.size.unwrap_or_default() });
     }
     Ok(())
-}
-
-fn index(at: u64) -> Result<usize, Trouble> {
-    usize::try_from(at).map_err(|_| nonsense())
 }

@@ -17,6 +17,7 @@ use moorline::decide::backup::event::BackupEvent;
 use moorline::decide::doctor::{Check, Diagnosis, Eyes, Finding, Trouble};
 use moorline::decide::event::{Event, Level};
 use moorline::decide::fault::{Code, Fault};
+use moorline::decide::succession::event::ReleaseEvent;
 use moorline::model::backup::{Job, JobEnd, JobReport};
 use moorline::model::ledger::{Begun, Handover, Lead, Published, PulledImage, Settled, Standing};
 use moorline::model::policy::{Exception, Rule};
@@ -24,7 +25,7 @@ use moorline::model::report::{Evidence, FaultRecord, Opened, Rollback, ServiceSt
 use moorline::model::ring::{Pending, Seal, SealedRing, Waiting, WaitingFor};
 use moorline::model::{
     Action, Anchor, Applied, Cause, Container, Endpoint, Failure, Health, Hold, Ledger, Left, Model, Outcome, Plan,
-    Report, Revision, RunEnd, Seen, State, Step, Verdict,
+    Release, Report, Revision, RunEnd, Seen, State, Step, Verdict,
 };
 use serde_json::{Value as Json, json};
 
@@ -547,7 +548,24 @@ fn events() -> Vec<Event> {
         Event::Backup(BackupEvent::NightFailed {
             fault: Box::new(Fault::new(Code::BackupFailed, "a night could not be begun")),
         }),
+        Event::Release(ReleaseEvent::Fetched { release: release() }),
+        Event::Release(ReleaseEvent::Unfetched {
+            fault: Box::new(Fault::new(Code::ReleaseUnfetched, "moorline 0.2.0 (3f9a1c07) cannot be had")),
+        }),
+        Event::Release(ReleaseEvent::TrialBegan { release: release() }),
+        Event::Release(ReleaseEvent::TrialPassed { release: release() }),
+        Event::Release(ReleaseEvent::TrialDoubted { release: release(), because: text("it would carry out 2 steps") }),
+        Event::Release(ReleaseEvent::Refused {
+            fault: Box::new(Fault::new(Code::ReleaseRefused, "moorline 0.2.0 (3f9a1c07) did not pass its trial")),
+        }),
+        Event::Release(ReleaseEvent::Damaged {
+            fault: Box::new(Fault::new(Code::ReleaseDamaged, "agent.json cannot be read")),
+        }),
     ]
+}
+
+fn release() -> Release {
+    Release { version: "0.2.0".into(), sha256: "3f9a1c07".repeat(8) }
 }
 
 fn job(end: JobEnd, code: Option<Code>, recovered: Option<u32>) -> Event {
@@ -610,6 +628,15 @@ fn is_listed(event: &Event) -> bool {
             | BackupEvent::JobEnded { .. }
             | BackupEvent::NightEnded { .. }
             | BackupEvent::NightFailed { .. },
+        )
+        | Event::Release(
+            ReleaseEvent::Fetched { .. }
+            | ReleaseEvent::Unfetched { .. }
+            | ReleaseEvent::TrialBegan { .. }
+            | ReleaseEvent::TrialPassed { .. }
+            | ReleaseEvent::TrialDoubted { .. }
+            | ReleaseEvent::Refused { .. }
+            | ReleaseEvent::Damaged { .. },
         ) => true,
     }
 }

@@ -192,6 +192,21 @@ fn a_ring_without_a_pointer_or_with_a_short_one_is_refused() {
 }
 
 #[test]
+fn mistakes_in_versions_of_moorline_are_named_with_their_lines() {
+    on_a_copy("check/agent.txt", &["check"], |root| {
+        let path = root.join("moorline.yaml");
+        let digest = "3f9a1c07".repeat(8);
+        let agent = format!(
+            "agent:\n  canari:\n    version: 0.2.0\n    url: https://releases.example.org/0.2.0/moorline\n    sha256: \
+             \"{digest}\"\n  all:\n    version: v0.2\n    url: http://releases.example.org/moorline\n    sha256: \
+             \"{}\"\n",
+            digest.to_uppercase(),
+        );
+        fs::write(&path, fs::read_to_string(&path).unwrap() + &agent).unwrap();
+    });
+}
+
+#[test]
 fn waves_freezes_and_promotions_that_could_never_come_true_are_named() {
     on_a_copy("check/ring-rules.txt", &["check"], |root| {
         edit(root, "rings/canary.yaml", "follow: main", "follow: main\nwaves: [{ percent: 100, after: 0m }]");

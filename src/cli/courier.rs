@@ -5,8 +5,9 @@ use clap::Args;
 use super::{Host, block_on};
 use crate::decide::fault::Fault;
 use crate::runs;
+use crate::runs::succession::Way;
 use crate::world::lock::{self, Lock};
-use crate::world::{World, systemd};
+use crate::world::{World, release, systemd};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -18,14 +19,20 @@ pub struct Arguments {
 pub fn courier(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let world = host.service()?;
     world.set_up()?;
-    let _lock = Lock::take(&world.settings().run.join(lock::COURIER), "courier", world.now())?;
+    let lock = Lock::take(&world.settings().run.join(lock::COURIER), "courier", world.now())?;
     let ended = block_on(async {
         tokio::select! {
             ended = runs::courier::courier(&*world, arguments.once) => Ok(ended),
             Err(error) = world.stop().listen() => Err(error),
-            () = systemd::beat() => Ok(Ok(())),
+            () = systemd::beat() => Ok(Ok(Way::Stay)),
         }
     })?
     .map_err(|error| super::no_signals(&error))?;
-    ended.map(|()| 0)
+    match ended? {
+        Way::Stay => Ok(0),
+        Way::Make => {
+            drop(lock);
+            Err(release::become_package(&world.settings().state))
+        }
+    }
 }

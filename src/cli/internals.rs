@@ -1,5 +1,6 @@
 //! `moorline internals`: hidden verbs for tests and for support.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -8,7 +9,7 @@ use super::show;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::fleet;
 use crate::decide::sops::{self, Format, Identities};
-use crate::world::{disk, git, restic};
+use crate::world::{disk, git, release, restic};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -34,6 +35,17 @@ enum InternalVerb {
         /// The bare repository
         repository: PathBuf,
     },
+    /// Go on as a version of moorline that is on trial, for as long as it is watched
+    Trial {
+        /// The process that watches
+        #[arg(long)]
+        watcher: u32,
+        /// The program
+        program: PathBuf,
+        /// Its name and its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Do one job in a backup repository: the order on standard input, lines of JSON on standard output
     Restic,
 }
@@ -55,6 +67,7 @@ pub fn internals(arguments: &Arguments) -> Result<u8, Fault> {
                 Fault::new(Code::RepositoryDamaged, "nobody listens to what is read").caused_by(&error)
             })
         }
+        InternalVerb::Trial { watcher, program, arguments } => Err(release::become_trial(*watcher, program, arguments)),
         InternalVerb::Restic => restic::serve()
             .map(|()| 0)
             .map_err(|error| Fault::new(Code::BackupFailed, "there is no order, or nobody listens").caused_by(&error)),

@@ -13,6 +13,7 @@ use crate::world::{
     own_memory,
 };
 
+mod anchor;
 mod backup;
 mod check;
 mod check_backups;
@@ -140,6 +141,9 @@ pub fn main() -> ExitCode {
 fn carry_out(cli: Cli) -> Result<u8, Fault> {
     own_memory::close()?;
     let host = Host { config: cli.config, verbose: cli.verbose };
+    if let Some(code) = anchor::enter(&host, &cli.verb)? {
+        return Ok(code);
+    }
     match cli.verb {
         Verb::Run => run::run(&host),
         Verb::Courier(arguments) => courier::courier(&host, &arguments),

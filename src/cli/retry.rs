@@ -9,11 +9,12 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Code, Fault};
 use crate::decide::report;
 use crate::runs;
+use crate::runs::succession;
 use crate::world::{World, person};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The stack; every stack that failed when none is named
+    /// The stack; when none is named, every stack that failed, and a version of moorline that was refused
     stack: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
@@ -29,7 +30,11 @@ pub fn retry(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let failed: BTreeSet<String> = ledger.failures.keys().chain(ledger.repairs.keys()).cloned().collect();
     let is_meant = |stack: &String| arguments.stack.as_ref().is_none_or(|named| named == stack);
     let stacks: Vec<String> = failed.into_iter().filter(is_meant).collect();
-    if stacks.is_empty() {
+    let release = match &arguments.stack {
+        None => succession::retry(&*world)?,
+        Some(_) => None,
+    };
+    if stacks.is_empty() && release.is_none() {
         let what = arguments.stack.as_deref().unwrap_or("no stack");
         let sentence = format!("{what} has not failed, so there is nothing to try again");
         return Err(Fault::new(Code::UsageInvalid, sentence).at("nothing was changed").hint("moorline status"));
@@ -37,6 +42,7 @@ pub fn retry(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     ledger.failures.retain(|stack, _| !stacks.contains(stack));
     ledger.repairs.retain(|stack, _| !stacks.contains(stack));
     world.persist(&ledger)?;
+    let stacks = stacks.into_iter().chain(release.map(|release| format!("moorline {release}"))).collect();
     world.say(Event::RetryOrdered { owner: person::who_types(), stacks });
     let report = block_on(async {
         tokio::select! {

@@ -6,11 +6,12 @@ use serde_json::{Value as Json, json};
 use super::{Host, block_on, show};
 use crate::decide::backup::{logbook, overview};
 use crate::decide::fault::Fault;
-use crate::decide::report;
+use crate::decide::{report, succession};
 use crate::model::report::ServiceStatus;
 use crate::model::{Failure, Ledger, Left, Report};
 use crate::runs::backup::account;
 use crate::world::logbook::Logs as _;
+use crate::world::release::Releases as _;
 use crate::world::{World, last_report, ledger, lock};
 
 #[derive(Debug, Args)]
@@ -43,14 +44,17 @@ pub fn status(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let now = world.now();
     let backups = logbook::statuses(&world.logbook()?, now);
     let (night, backing) = (account::next(&*world)?, lock::holder(&settings.run.join(lock::BACKUP)));
+    let releases = world.succession()?;
     let problems: Vec<&String> = backups.iter().filter_map(|backup| backup.problem.as_ref()).collect();
     if arguments.json {
         let mut value = as_json(&settings.host, &ledger, last.as_ref(), &services, engine.as_ref(), running.as_ref());
+        value["releases"] = json!(releases);
         value["backups"] = json!(backups);
         value["night"] = json!({ "next": night, "running": backing });
         show::json(&value)?;
     } else {
-        show::text(&as_text(&settings.host, &ledger, last.as_ref(), &services, running.as_ref(), now))?;
+        let releases = succession::text(&releases, env!("CARGO_PKG_VERSION"), now);
+        show::text(&as_text(&settings.host, &ledger, last.as_ref(), &services, running.as_ref(), &releases, now))?;
         let at_work = backing.map(|holder| (holder.pid, holder.since));
         show::text(&overview::text(&backups, night, at_work, now))?;
         for problem in &problems {
@@ -110,6 +114,7 @@ fn as_text(
     last: Option<&Report>,
     services: &[ServiceStatus],
     running: Option<&lock::Holder>,
+    releases: &str,
     now: jiff::Timestamp,
 ) -> String {
     let ring = last.and_then(|last| last.ring.clone()).unwrap_or_else(|| "unknown".into());
@@ -156,6 +161,7 @@ fn as_text(
         Some(holder) => text.push_str(&format!("agent     runs as pid {} since {:.0}\n", holder.pid, holder.since)),
         None => text.push_str("agent     does not run (`systemctl start moorline`)\n"),
     }
+    text.push_str(releases);
     if !services.is_empty() {
         text.push('\n');
     }

@@ -35,7 +35,7 @@ pub struct Findings {
 /// Checks the whole repository, or one host of it. `branch` is the one that hosts follow.
 pub fn check(tree: &Tree, only: Option<&str>, branch: &str) -> Findings {
     let mut findings = Findings::default();
-    let allowances = fleet::read_repository(tree, &mut findings.mistakes);
+    let allowances = fleet::read_repository(tree, &mut findings.mistakes).allowances;
     findings.mistakes.extend(fleet::promotion(tree).err().unwrap_or_default());
     check_files(tree, &mut findings);
     check_signers(tree, &mut findings);

@@ -5,6 +5,7 @@
 
 use crate::decide::backup::event::BackupEvent;
 use crate::decide::fault::{Fault, Mover};
+use crate::decide::succession::event::ReleaseEvent;
 use crate::model::report::RunEnd;
 use crate::model::{Report, Revision, Step, Verdict};
 
@@ -80,6 +81,8 @@ pub enum Event {
     StatusUnserved { fault: Box<Fault> },
     /// Something about backups.
     Backup(BackupEvent),
+    /// Something about versions of moorline.
+    Release(ReleaseEvent),
 }
 
 /// How loud.
@@ -135,6 +138,7 @@ impl Event {
             Event::PushFailed { .. } => "push-failed",
             Event::StatusUnserved { .. } => "status-unserved",
             Event::Backup(event) => event.name(),
+            Event::Release(event) => event.name(),
         }
     }
 
@@ -164,6 +168,7 @@ impl Event {
                 },
             },
             Event::Backup(event) => event.level(),
+            Event::Release(event) => event.level(),
             Event::LedgerMended { .. } => Level::Warning,
             Event::StatusUnserved { .. } => Level::Warning,
             Event::SecretsRestored { left, .. } if !left.is_empty() => Level::Warning,
@@ -238,6 +243,7 @@ impl Event {
             Event::PushFailed { monitor, fault } => format!("push failed: {monitor}: {}", one_line(fault)),
             Event::StatusUnserved { fault } => format!("status unserved: {}", one_line(fault)),
             Event::Backup(event) => event.message(),
+            Event::Release(event) => event.message(),
         }
     }
 
@@ -367,6 +373,7 @@ impl Event {
                 fault_fields(&mut fields, fault);
             }
             Event::Backup(event) => event.add_fields(&mut fields),
+            Event::Release(event) => event.add_fields(&mut fields),
             Event::ServiceStopped { .. } | Event::LedgerMended { .. } => {}
         }
         fields

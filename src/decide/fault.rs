@@ -120,6 +120,10 @@ codes! {
     TraefikSilent, "traefik-silent", NextRun, 1, "Traefik's API does not answer";
     PushFailed, "push-failed", NextRun, 1, "a status message was not delivered";
     PushRefused, "push-refused", Person, 1, "what answers at the push URL is not Uptime Kuma, or the monitor is unknown or paused";
+    ReleaseUnfetched, "release-unfetched", NextRun, 1, "the version of moorline that the repository names has not arrived, or something else has";
+    ReleaseRefused, "release-refused", Person, 1, "a version of moorline did not pass its trial; the one before it goes on";
+    ReleaseDamaged, "release-damaged", NextRun, 1, "the program of a version of moorline, or the record of it, is damaged; the package's runs";
+    TrialFailed, "trial-failed", NextRun, 1, "a version of moorline on trial would change something; the one before it has a look";
     Stopped, "stopped", NextRun, 1, "moorline was asked to stop in the middle of a run";
     Held, "held", Person, 4, "a person holds this host";
     Halted, "halted", Person, 4, "the ring is halted";

@@ -46,6 +46,7 @@ pub mod settings;
 pub mod sops;
 pub mod standstill;
 pub mod start_first;
+pub mod succession;
 pub mod taint;
 pub mod traefik;
 pub mod trust;

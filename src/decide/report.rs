@@ -69,6 +69,8 @@ pub struct Draft {
     pub put_off: Vec<Fault>,
     /// Stacks that a person holds, and the words for it.
     pub held: BTreeMap<String, String>,
+    /// What is the matter with the version of moorline that this host should run.
+    pub release: Option<Fault>,
 }
 
 /// The name of a run: it sorts by time, and no other process has it.
@@ -107,6 +109,7 @@ impl Draft {
             snapshots: BTreeMap::new(),
             put_off: Vec::new(),
             held: BTreeMap::new(),
+            release: None,
         }
     }
 }
@@ -126,6 +129,7 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
                 let sentence = format!("{} is not well", troubled.first()?);
                 Some(Fault::new(Code::ServiceUnhealthy, sentence).because(troubled.join(", ")).hint("moorline status"))
             })
+            .or_else(|| draft.release.clone())
             .or_else(|| held(&draft)),
     };
     let end = match &fault {
@@ -148,7 +152,10 @@ pub fn judge(draft: Draft, result: Result<(), Fault>, now: Timestamp) -> Report 
             | Code::ImageRefused
             | Code::ImageDenied
             | Code::ImageMoved
-            | Code::SpaceShort => RunEnd::Degraded,
+            | Code::SpaceShort
+            | Code::ReleaseUnfetched
+            | Code::ReleaseRefused
+            | Code::ReleaseDamaged => RunEnd::Degraded,
             _ => RunEnd::Faulted,
         },
     };

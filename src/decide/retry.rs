@@ -88,6 +88,11 @@ pub fn kind(action: &Action, fault: &Fault) -> Kind {
         | Code::Held
         | Code::Halted
         | Code::AwaitingEnrolment
+        // A version of moorline is no stack.
+        | Code::ReleaseUnfetched
+        | Code::ReleaseRefused
+        | Code::ReleaseDamaged
+        | Code::TrialFailed
         | Code::DeployWaiting => Kind::Transient,
         // What is desired is what is wrong: the same question gets the same answer.
         Code::GateFailed

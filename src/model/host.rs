@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Secret;
 use crate::model::backup::Backups;
 use crate::model::policy::Allowances;
 use crate::model::tree::File;
+use crate::model::{Offer, Secret};
 
 /// Everything the repository says about one host, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct HostSpec {
     pub allowances: Allowances,
     /// The stacks that must work before each stack is touched.
     pub needs: BTreeMap<String, Vec<String>>,
+    /// The version of moorline that its ring names; absent: whatever is installed.
+    pub agent: Option<Offer>,
     /// What is configured but not carried out by this version, one sentence each.
     pub notes: Vec<String>,
 }

@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod page;
 pub mod plan;
 pub mod policy;
+pub mod release;
 pub mod report;
 pub mod revision;
 pub mod ring;
@@ -33,6 +34,7 @@ pub use observed::{Attached, Container, Endpoint, Health, Image, Observed, State
 pub use outcome::{Outcome, Verdict};
 pub use page::Page;
 pub use plan::{Action, Plan, Step};
+pub use release::{Offer, Release, Succession};
 pub use report::{Report, RunEnd};
 pub use revision::Revision;
 pub use ring::{Ring, RingPointer};

@@ -10,8 +10,11 @@ use crate::decide::backup::event::BackupEvent;
 use crate::decide::event::Event;
 use crate::decide::retry;
 use crate::decide::schedule::{self, Share};
+use crate::decide::succession::event::ReleaseEvent;
+use crate::model::{Release, Report};
 use crate::runs::backup::account;
 use crate::runs::reconcile::reconcile;
+use crate::runs::succession::{self, Way};
 use crate::world::night::Nights;
 use crate::world::{Occasion, World};
 
@@ -24,9 +27,14 @@ const SOONEST: Duration = Duration::from_secs(1);
 /// How often the clock is looked at for backups, where no timer does it.
 const TICK: Duration = Duration::from_mins(1);
 
-/// Runs until the order to stop. The step in flight is finished, and its run is reported, before this returns.
-pub async fn agent(world: &impl World) {
+/// How soon a version on trial looks again when something was in its way.
+const ON_TRIAL: Duration = Duration::from_secs(2);
+
+/// Runs until the order to stop, or until another version is to follow. The step in flight is finished, and its run is
+/// reported, before this returns.
+pub async fn agent(world: &impl World) -> Way {
     let settings = world.settings();
+    let (began, began_as, is_on_trial) = (world.now(), succession::who_runs(world), succession::is_on_trial(world));
     let share = Share::of(&settings.host, "reconcile");
     world.say(Event::ServiceStarted { verb: "run", host: settings.host.clone() });
     world.service_ready();
@@ -37,8 +45,12 @@ pub async fn agent(world: &impl World) {
             Ok(_lock) => {
                 let report = reconcile(world, occasion.name()).await;
                 world.service_status(&report.summary);
+                if !is_on_trial && makes_way(world, &report, began_as.as_ref(), began) {
+                    return Way::Make;
+                }
                 let next = next(world, schedule::next_on_grid(world.now(), settings.interval, share));
                 match &report.waiting {
+                    _ if is_on_trial => world.now() + ON_TRIAL,
                     // Whoever waits for a wave moves when it comes, not at the next look after it.
                     Some(waiting) => waiting.until.max(world.now() + SOONEST).min(next),
                     None => next,
@@ -50,6 +62,18 @@ pub async fn agent(world: &impl World) {
         occasion = world.occasion(next).await;
     }
     world.say(Event::ServiceStopped { verb: "run" });
+    Way::Stay
+}
+
+/// Whether another version is to follow now. What is in the way of that is told, and keeps nobody from running.
+fn makes_way(world: &impl World, report: &Report, began_as: Option<&Release>, began: Timestamp) -> bool {
+    match succession::go_on(world, report, began_as, world.now().duration_since(began)) {
+        Ok(way) => way == Way::Make,
+        Err(fault) => {
+            world.say(Event::Release(ReleaseEvent::Damaged { fault: Box::new(fault) }));
+            false
+        }
+    }
 }
 
 /// The next run: on the grid, or sooner, when something that failed may be tried again or a hold ends.
@@ -61,7 +85,7 @@ fn next(world: &impl World, on_grid: Timestamp) -> Timestamp {
 /// Begins a night whenever something is due, until the order to stop, where no timer does. A night is a process of its own,
 /// so that it keeps no run waiting; there is one at a time, and it ends with the keeper. `config` is the path of `agent.toml`.
 pub async fn nights(world: &(impl World + Nights), config: &Path) {
-    if !world.keeps_nights() {
+    if !world.keeps_nights() || succession::is_on_trial(world) {
         return;
     }
     while !world.stopping() {

@@ -9,6 +9,8 @@ use crate::decide::event::Event;
 use crate::decide::fault::{Fault, Mover};
 use crate::decide::push::{self, Message};
 use crate::decide::schedule::{Attempts, Share, backoff, next_on_grid};
+use crate::decide::succession::event::ReleaseEvent;
+use crate::runs::succession::{self, Way};
 use crate::world::{Fetched, World};
 
 /// How often the outbox is looked at. A look at an empty directory costs less than a watch that has to be kept alive.
@@ -19,11 +21,12 @@ const LOOK: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 
 /// Fetches and sends until the order to stop; with `once`, one time each, and then returns the first fault.
-pub async fn courier(world: &impl World, once: bool) -> Result<(), Fault> {
+pub async fn courier(world: &impl World, once: bool) -> Result<Way, Fault> {
     if once {
         let fetched = fetch(world).await;
+        let release = succession::fetch(world).await.transpose();
         let sent = send_once(world).await;
-        return fetched.and(sent);
+        return fetched.and(release.map(|_| ())).and(sent).map(|()| Way::Stay);
     }
     let settings = world.settings();
     world.say(Event::ServiceStarted { verb: "courier", host: settings.host.clone() });
@@ -31,16 +34,49 @@ pub async fn courier(world: &impl World, once: bool) -> Result<(), Fault> {
     let trouble = Trouble::default();
     // Side by side: a git server that hangs must not keep status messages back, and the other way round. What is
     // dropped at the order to stop is repeated after the next start: a fetch leaves the old tip, a message stays.
-    tokio::select! {
-        // The order comes first: the other two never end.
+    let way = tokio::select! {
+        // The order comes first: the others never end.
         biased;
-        () = ordered_to_stop(world) => {}
-        () = fetch_again_and_again(world, &trouble) => {}
-        () = send_again_and_again(world, &trouble) => {}
-        () = serve_again_and_again(world) => {}
-    }
+        () = ordered_to_stop(world) => Way::Stay,
+        () = superseded(world) => Way::Make,
+        () = fetch_again_and_again(world, &trouble) => Way::Stay,
+        () = fetch_releases_again_and_again(world) => Way::Stay,
+        () = send_again_and_again(world, &trouble) => Way::Stay,
+        () = serve_again_and_again(world) => Way::Stay,
+    };
     world.say(Event::ServiceStopped { verb: "courier" });
-    Ok(())
+    Ok(way)
+}
+
+/// Returns when another version of moorline is to run by now.
+async fn superseded(world: &impl World) {
+    let began_as = succession::who_runs(world);
+    while !succession::is_superseded(world, began_as.as_ref()) {
+        world.wait(LOOK).await;
+    }
+}
+
+/// Fetches the version of moorline that the keeper was told to run.
+async fn fetch_releases_again_and_again(world: &impl World) {
+    let share = Share::of(&world.settings().host, "release");
+    let mut attempts = Attempts::default();
+    while !world.stopping() {
+        if attempts.due(world.now()) {
+            match succession::fetch(world).await {
+                Some(Ok(release)) => {
+                    attempts.worked();
+                    world.say(Event::Release(ReleaseEvent::Fetched { release }));
+                }
+                Some(Err(fault)) => {
+                    if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) {
+                        world.say(Event::Release(ReleaseEvent::Unfetched { fault: Box::new(fault) }));
+                    }
+                }
+                None => {}
+            }
+        }
+        world.wait(LOOK).await;
+    }
 }
 
 /// Why fetching waits for a person. Until one came, no message may say that all is well: the keeper goes on with what

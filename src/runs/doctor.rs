@@ -14,7 +14,7 @@ use crate::model::{HostSpec, Ledger};
 use crate::runs::backup::account;
 use crate::runs::backup::known::{Known, known};
 use crate::runs::backup::restore;
-use crate::runs::{accept, prepare, routes};
+use crate::runs::{accept, prepare, routes, succession};
 use crate::world::World;
 use crate::world::examine::Examine;
 
@@ -113,6 +113,7 @@ async fn services(world: &(impl World + Examine), findings: &mut Findings) {
     }
     let at_work = world.at_work();
     findings.add(Check::Agent, standing::agent(env!("CARGO_PKG_VERSION"), at_work.keeper, at_work.replaced));
+    findings.ask(Check::Version, succession::examine(world));
     match world.last_report() {
         Ok(last) => {
             let diagnosis = standing::last_run(last.as_ref(), world.settings().interval, world.now());

@@ -22,3 +22,4 @@ pub mod reconcile;
 pub mod ring;
 pub mod rollback;
 pub mod routes;
+pub mod succession;

@@ -21,7 +21,7 @@ use crate::runs::backup::account;
 use crate::runs::networks;
 use crate::runs::put_off::{PutOff, put_off};
 use crate::runs::ring::{self, Deployed};
-use crate::runs::{publish, routes};
+use crate::runs::{publish, routes, succession};
 use crate::world::{Plugin, World};
 
 /// Everything that is needed to carry a plan out.
@@ -121,6 +121,10 @@ pub async fn prepare(
     draft.opened.extend(opened);
     if trust == Trust::Advance {
         remember_push_urls(world, &spec, &secrets);
+        // Nor is a version that cannot be noted.
+        if let Err(fault) = succession::note(world, spec.agent.as_ref()) {
+            draft.remarks.push(fault.sentence);
+        }
         // An account that cannot be kept is told to its monitor; it keeps nobody from a deploy.
         if let Err(fault) = account::expect(world, &spec) {
             draft.remarks.push(fault.sentence);

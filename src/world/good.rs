@@ -135,6 +135,7 @@ fn good(stack: &str, digest: &str, kept: Kept) -> Result<Good, base64::DecodeErr
         // When and where is the present revision's business.
         backups: None,
         sealed,
+        agent: None,
         notes: Vec::new(),
         // They were asked when this version was first deployed.
         allowances: BTreeMap::new(),
@@ -166,6 +167,7 @@ mod tests {
             backups: None,
             withheld: ["BACKUP_PASSWORD".to_owned()].into(),
             sealed: Some(Sealed { path: "hosts/alpha/secrets.sops.yaml".into(), bytes: b"sealed".to_vec() }),
+            agent: None,
             notes: Vec::new(),
             allowances: BTreeMap::new(),
             needs: BTreeMap::new(),

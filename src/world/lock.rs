@@ -16,6 +16,8 @@ use crate::world::reserve;
 pub const KEEPER: &str = "lock";
 /// Held by `moorline run` for as long as it lives, so that there is only one.
 pub const AGENT: &str = "agent.lock";
+/// Held by the anchor before it becomes the keeper, and while it watches a trial.
+pub const TRIAL: &str = "trial.lock";
 /// Held by the courier for as long as it lives.
 pub const COURIER: &str = "courier.lock";
 /// Held during one backup.

@@ -68,6 +68,7 @@ pub mod push_url;
 pub mod quiesce;
 pub mod real;
 pub mod refs;
+pub mod release;
 pub mod remote;
 pub mod reserve;
 pub mod restic;
@@ -164,7 +165,7 @@ impl Occasion {
 ///
 /// Methods do one thing to one neighbour and decide nothing. Each error is a [`Fault`] that says what was not done.
 #[allow(async_fn_in_trait, reason = "runs are generic over the world and never need a boxed or Send future")]
-pub trait World: logbook::Logs + restic::Restic + quiesce::Quiet + drill::Throwaway {
+pub trait World: logbook::Logs + restic::Restic + quiesce::Quiet + drill::Throwaway + release::Releases {
     /// What this host was told before it saw the repository.
     fn settings(&self) -> &Settings;
     /// The time.

@@ -26,9 +26,14 @@ pub fn watchdog() {
     tell(&NotifyState::Watchdog);
 }
 
+/// The unit's `WatchdogSec`, if it has one.
+pub fn watchdog_limit() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero())
+}
+
 /// How often to call [`watchdog`]: half of the unit's `WatchdogSec`, as systemd advises.
 pub fn watchdog_interval() -> Option<Duration> {
-    sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|half| !half.is_zero())
+    watchdog_limit().map(|limit| limit / 2).filter(|half| !half.is_zero())
 }
 
 /// Calls [`watchdog`] as often as the unit wants, for as long as this is polled: so it also tells that the event loop

@@ -31,6 +31,7 @@ use moorline::world::{Fetched, LastWords, Occasion, Plugin, Removal, World};
 
 use super::compose::Project;
 use super::engine::Engine;
+use super::release::{Manners, Program};
 use super::repository::{Repository, Signer, allowed_signers};
 use super::restic::Vault;
 use super::sealed::ALPHA_KEY;
@@ -98,6 +99,20 @@ pub struct Host {
     pub compose_says: Option<String>,
     /// What is amiss with one of the copies of the ledger, until it is mended.
     pub amiss: Vec<String>,
+    /// `agent.json`, as bytes.
+    pub succession: Option<Vec<u8>>,
+    /// Programs of other versions, by directory.
+    pub installed: BTreeMap<String, Program>,
+    /// What the courier fetched, by what it should be.
+    pub arrived: BTreeMap<String, Program>,
+    /// What is served, by URL.
+    pub served: BTreeMap<String, Program>,
+    /// What versions do on trial.
+    pub manners: BTreeMap<String, Manners>,
+    /// The version of the package.
+    pub package: String,
+    /// How often the host was booted.
+    pub boots: u32,
 }
 
 /// Something that befalls a host.
@@ -120,6 +135,8 @@ pub struct Sim {
     arrives: RefCell<Option<(usize, Revision)>>,
     /// After how many effects what befalls the host.
     befalls: RefCell<Option<(usize, Befalls)>>,
+    /// The directory of the version that the present process is.
+    pub own: RefCell<Option<String>>,
     /// The ledger that was read last, and its bytes.
     read: RefCell<Option<(Vec<u8>, Ledger)>>,
 }
@@ -160,6 +177,13 @@ impl Sim {
             traefik: Traefik::default(),
             compose_says: None,
             amiss: Vec::new(),
+            succession: None,
+            installed: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            served: BTreeMap::new(),
+            manners: BTreeMap::new(),
+            package: "0.1.0".into(),
+            boots: 1,
         };
         Self {
             settings: settings::read(text, "agent.toml").expect("valid"),
@@ -172,6 +196,7 @@ impl Sim {
             stop: Cell::new(None),
             arrives: RefCell::default(),
             befalls: RefCell::default(),
+            own: RefCell::default(),
             read: RefCell::default(),
         }
     }

@@ -20,6 +20,7 @@ mod leaks;
 mod needs_and_images;
 mod nights;
 mod properties;
+mod releases;
 mod rings;
 mod scenarios;
 mod start_first;

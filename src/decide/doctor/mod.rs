@@ -47,6 +47,7 @@ macro_rules! checks {
 checks! {
     Settings, "settings", Anybody, "`agent.toml` is there and has no mistake", "`editor /etc/moorline/agent.toml`: docs/agent.toml.md explains every key";
     Agent, "agent", Root, "the services run the file that is installed, not one that was replaced", "`systemctl restart moorline-courier moorline`";
+    Version, "version", Anybody, "the version of moorline that the ring names runs here", "`moorline status`; docs/update.md says what may be in its way";
     Units, "units", Anybody, "the units are installed, enabled and active, none has failed, and no drop-in takes away what protects them", "`journalctl -u UNIT -n 50`, then `systemctl enable --now UNIT`";
     LastRun, "last run", Root, "the keeper looked at this host lately, and its run ended well", "`moorline status`; `systemctl restart moorline`";
     Hold, "hold", Root, "nobody holds this host or one of its stacks", "`moorline release`";

@@ -15,6 +15,7 @@ use crate::model::host::{HostSpec, Monitors};
 use crate::model::policy::Allowances;
 use crate::model::tree::Tree;
 
+mod agent;
 mod backup;
 mod elsewhere;
 mod place;
@@ -45,6 +46,8 @@ struct RepositoryFile {
     promotion: Option<promotion::PromotionFile>,
     #[serde(default)]
     policy: policy::settings::PolicyFile,
+    #[serde(default)]
+    agent: agent::AgentFile,
 }
 
 /// `hosts/<host>/host.yaml`.
@@ -68,15 +71,25 @@ pub fn hosts(tree: &Tree) -> Vec<String> {
     tree.directories_in("hosts").into_iter().map(str::to_owned).collect()
 }
 
-/// What `moorline.yaml` says of every host: the exceptions to the policy.
-pub fn read_repository(tree: &Tree, mistakes: &mut Vec<Mistake>) -> Allowances {
-    let Some(file) = read_yaml::<RepositoryFile>(tree, "moorline.yaml", mistakes) else { return Allowances::new() };
+/// What `moorline.yaml` says of every host: the exceptions to the policy, and the versions of moorline.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// The exceptions.
+    pub allowances: Allowances,
+    /// What each ring is to run.
+    offers: agent::Offers,
+}
+
+/// Reads what is said of every host.
+pub fn read_repository(tree: &Tree, mistakes: &mut Vec<Mistake>) -> Common {
+    let Some(file) = read_yaml::<RepositoryFile>(tree, "moorline.yaml", mistakes) else { return Common::default() };
     if file.version != 1 {
         let text = format!("version {} is not known to this version of moorline, which knows 1", file.version);
         mistakes.push(Mistake::at("moorline.yaml", line_of(tree, "moorline.yaml", "version"), text));
     }
     mistakes.extend(standstill::mistake(tree, &file.trust));
-    policy::settings::read(&file.policy, tree, mistakes)
+    let offers = agent::offers(&file.agent, tree, mistakes);
+    Common { allowances: policy::settings::read(&file.policy, tree, mistakes), offers }
 }
 
 /// The rules of promotions in `moorline.yaml`; none when it has none.
@@ -93,7 +106,7 @@ pub fn promotion(tree: &Tree) -> Result<Option<Rules>, Vec<Mistake>> {
 /// What the repository says about `host`.
 pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let allowances = read_repository(tree, &mut mistakes);
+    let Common { allowances, offers } = read_repository(tree, &mut mistakes);
     let path = format!("hosts/{host}/host.yaml");
     if tree.get(&path).is_none() {
         mistakes.push(unknown_host(tree, host, path));
@@ -131,7 +144,8 @@ pub fn read(tree: &Tree, host: &str) -> Result<HostSpec, Vec<Mistake>> {
     let withheld = backup::withheld(backups.as_ref());
     let HostFile { ring, monitors, needs, .. } = file;
     let name = host.to_owned();
-    Ok(HostSpec { name, ring, vars, stacks, monitors, backups, withheld, sealed, allowances, needs, notes })
+    let agent = agent::offer_of(&offers, &ring).cloned();
+    Ok(HostSpec { name, ring, vars, stacks, monitors, backups, withheld, sealed, allowances, needs, agent, notes })
 }
 
 /// The ring of a host. It is read from the tip even when the host runs an older revision.

@@ -13,12 +13,12 @@ use crate::decide::fault::Fault;
 use crate::model::release::Offer;
 use crate::world::disk;
 
-/// The courier's directory, below the state.
-const COURIER: &str = "courier/downloads";
+/// A directory of the courier's, below the state.
+const DOWNLOADS: &str = "downloads";
 
 /// Where the courier puts what it fetched, each under its SHA-256.
 pub(super) fn downloads(state: &Path) -> PathBuf {
-    state.join(COURIER)
+    state.join(DOWNLOADS)
 }
 
 /// Verifies a program and puts it beside the others: whole under its name, or not there at all.
@@ -31,7 +31,7 @@ pub(super) fn install(state: &Path, offer: &Offer) -> Result<Arrival, Fault> {
         // It rotted, or was changed; the courier fetches it only when nothing has its name.
         _ => fs::remove_file(&installed).map_err(unwritable)?,
     }
-    let Some(directory) = open(state, COURIER, OFlags::DIRECTORY).map_err(unwritable)? else {
+    let Some(directory) = open(state, DOWNLOADS, OFlags::DIRECTORY).map_err(unwritable)? else {
         return Ok(Arrival::Missing);
     };
     let name = release.sha256.as_str();

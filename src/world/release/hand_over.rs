@@ -67,7 +67,9 @@ pub(super) fn own_directory(state: &Path) -> Option<String> {
 
 /// The package's program: what this process is, or what it came from and is still called after.
 pub(super) fn package(state: &Path) -> PathBuf {
-    let called = std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
+    // The name that the package's program gave to this one; never one of these again.
+    let is_fit = |path: &PathBuf| path.is_absolute() && !path.starts_with(agents(state));
+    let called = std::env::args_os().next().map(PathBuf::from).filter(is_fit);
     match (own_directory(state), own_program()) {
         (None, Some(own)) => own,
         _ => called.unwrap_or_else(|| PathBuf::from("/usr/bin/moorline")),

@@ -52,7 +52,7 @@ pub trait Releases {
     fn own_release(&self) -> Option<String>;
     /// The version of this program.
     fn own_version(&self) -> String;
-    /// The boot that this host is in.
+    /// The boot that this host is in; empty if that is not known.
     fn boot(&self) -> String;
     /// Whether a backup is being made: it would be ended with the process that began it.
     fn backup_is_on(&self) -> bool;
@@ -110,8 +110,16 @@ impl Releases for Real {
     }
 
     fn boot(&self) -> String {
-        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        id.trim().to_owned()
+        // In memory, so that it goes with the boot; the kernel's own word for it is hidden from a hardened service.
+        let path = self.settings().run.join("boot");
+        if let Ok(Ok(known)) = disk::read(&path, LARGEST_RECORD).map(String::from_utf8) {
+            return known;
+        }
+        let new = format!("{}-{}", self.now(), std::process::id());
+        match disk::write(&path, new.as_bytes(), 0o600) {
+            Ok(()) => new,
+            Err(_) => String::new(),
+        }
     }
 
     fn backup_is_on(&self) -> bool {

@@ -79,7 +79,6 @@ fn no_link_of_the_couriers_is_followed() {
     assert!(secret.path().join("program").exists(), "the link went, and not what it leads to");
 
     let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("courier")).unwrap();
     fs::rename(secret.path().join("program"), secret.path().join(&name)).unwrap();
     std::os::unix::fs::symlink(secret.path(), arrive::downloads(directory.path())).unwrap();
     install(directory.path(), &offer()).unwrap_err();

@@ -42,7 +42,7 @@ services:
     image: WEB
     environment: { MESSAGE: '${MESSAGE}' }
     secrets: [token]
-    ports: ['80:80', '8081:80']
+    ports: ['80:80', '443:80', '8081:80']
     restart: unless-stopped
     stop_grace_period: 1s
   slow:
@@ -60,6 +60,7 @@ policy:
   allow:
     web:
       - { rule: published-port, value: 80/tcp, reason: it answers the world }
+      - { rule: published-port, value: 443/tcp, reason: here as well }
       - { rule: published-port, value: 8081/tcp, reason: to see that the firewall keeps it closed }
 ";
 
@@ -179,11 +180,14 @@ fn after<'text>(said: &'text str, words: &str) -> &'text str {
     rest.lines().next().unwrap_or_default().trim_end()
 }
 
-/// The package of the moorline under test.
+/// The package of the moorline under test, stripped as that of a release is.
 #[track_caller]
 fn package(scratch: &Scratch) -> PathBuf {
     let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/build-deb"));
-    build.args(["--fast", "--binary", env!("CARGO_BIN_EXE_moorline"), "--out"]).arg(scratch.directory("package"));
+    let out = scratch.directory("package");
+    let binary = out.join("moorline");
+    Command::new("strip").arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_moorline")).run().succeeds();
+    build.args(["--fast", "--binary"]).arg(&binary).arg("--out").arg(&out);
     PathBuf::from(build.env("PATH", search_path()).run().succeeds())
 }
 
@@ -320,8 +324,11 @@ fn ssh_is_open_on_the_tailnet_only(vps: &Vps<'_>, operator: &Operator, internet:
 
 fn only_80_and_443_are_open(vps: &Vps<'_>, internet: &Internet<'_>, message: &str) {
     let address = vps.address();
-    let answer = until("the service answers", || internet.get(&format!("http://{address}/message")));
-    assert_eq!(answer, message);
+    for port in [80, 443] {
+        let url = format!("http://{address}:{port}/message");
+        assert_eq!(until("the service answers", || internet.get(&url)), message);
+    }
+    assert!(internet.pings(&address), "nobody may ask whether the host is there");
     // It is published on this port too, and yet:
     let published = vps.docker(&["port", "web-web-1"]).succeeds();
     assert!(published.contains(":8081"), "{published}");
@@ -379,6 +386,8 @@ fn becomes_a_host(suite: &str) {
     services_are_up(&vps);
     only_80_and_443_are_open(&vps, &internet, "hello");
     no_container_may_ask_the_provider(&vps);
+    let doctor = vps.exec(&["moorline", "doctor"]);
+    assert!(doctor.is_success(), "{doctor}");
     let pushed = until("Kuma hears of it", || internet.pushes().pop());
     assert!(pushed.starts_with("status=up&"), "{pushed}");
 

@@ -190,6 +190,12 @@ impl<'engine> Internet<'engine> {
         self.engine.command("busybox").args(["nc", "-w", "2", address, &port.to_string()]).run().is_success()
     }
 
+    /// Whether the host answers a ping.
+    #[track_caller]
+    pub fn pings(&self, address: &str) -> bool {
+        self.engine.command("busybox").args(["ping", "-c", "1", "-W", "2", address]).run().is_success()
+    }
+
     /// What a server outside of the host gets from it over plain HTTP.
     #[track_caller]
     pub fn get(&self, url: &str) -> Option<String> {

@@ -15,7 +15,8 @@ for word; do line="$line	$word"; done
 printf '%s\n' "$line" >>"$calls"
 case ${1:-} in
 status)
-	[ -e /var/lib/tailscale/is-up ]
+	[ -e /var/lib/tailscale/is-up ] || exit 1
+	printf '{"BackendState":"Running","Self":{"DNSName":"alpha.lab.ts.net."}}\n'
 	;;
 up)
 	for word; do

@@ -454,7 +454,8 @@ fn the_doctor_names_everything_that_is_wrong_with_a_host_and_what_to_type() {
 
     // What hides other things: no key, no engine, a settings file with a mistake.
     vps.exec(&["chmod", "0644", "/etc/moorline/age.key"]).succeeds();
-    vps.systemctl(&["stop", "docker.socket", "docker.service"]);
+    // It hears everything, and says nothing.
+    vps.systemctl(&["kill", "--signal=STOP", "docker.service"]);
     let said = Said::by(&vps, &[]);
     said.has("age key", "broken", "chmod");
     said.has("secrets", "broken", "");

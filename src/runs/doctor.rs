@@ -1,6 +1,7 @@
 //! Looks at everything that a host needs. Changes nothing; one thing that is wrong keeps nothing else from being looked at.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::decide::backup::logbook;
 use crate::decide::doctor::{Check, Diagnosis, Eyes, Finding, asked, broken, engine, machine, seen, standing, units};
@@ -24,6 +25,13 @@ const MONITORS: [&str; 4] = ["reconcile", "backup", "check", "drill"];
 const TOLD: [Check; 3] = [Check::DeployKey, Check::KnownHosts, Check::GitServer];
 /// What stands in the accepted repository, each resting on those before.
 const IN_REPOSITORY: [Check; 5] = [Check::Host, Check::Enrolment, Check::Secrets, Check::Routes, Check::Backups];
+
+/// How long a neighbour on this host may take to answer.
+const SHORT: Duration = Duration::from_secs(10);
+/// How long a server may take.
+const LONG: Duration = Duration::from_secs(60);
+/// Where the engine keeps everything, unless it says otherwise.
+const ENGINE_ROOT: &str = "/var/lib/docker";
 
 /// What was found so far.
 struct Findings {
@@ -59,7 +67,7 @@ pub async fn examine(world: &(impl World + Examine), told: Option<Fault>) -> Vec
     findings.ask(Check::Settings, told.map_or_else(|| Ok(format!("host {host}")), Err));
     programs(world, &mut findings).await;
     machine(world, &mut findings).await;
-    engine(world, &mut findings).await;
+    let engine_answers = engine(world, &mut findings).await;
     services(world, &mut findings).await;
     let ledger = world.ledger();
     memory_of(world, &ledger, &mut findings);
@@ -68,7 +76,7 @@ pub async fn examine(world: &(impl World + Examine), told: Option<Fault>) -> Vec
     match is_told {
         true => {
             server(world, &mut findings).await;
-            repository(world, &ledger, &mut findings).await;
+            repository(world, &ledger, engine_answers, &mut findings).await;
         }
         false => findings.unseen(&[&TOLD[..], &IN_REPOSITORY].concat(), "not before agent.toml can be read"),
     }
@@ -92,18 +100,42 @@ async fn machine(world: &(impl World + Examine), findings: &mut Findings) {
     findings.add(Check::Upgrades, machine::upgrades(world.upgrades().await));
 }
 
-async fn engine(world: &(impl World + Examine), findings: &mut Findings) {
-    findings.ask(Check::Engine, world.engine_version().await);
-    match world.engine_settings().await {
-        Ok(settings) => {
-            findings.add_all(Check::EngineSettings, engine::settings(&settings));
-            let room = world.room_in(&settings.root);
-            findings.add_all(Check::Disk, room.iter().map(machine::room).collect());
-        }
-        Err(_) => findings.unseen(&[Check::EngineSettings], "the engine does not answer"),
+/// Whether the engine answers, which nothing else has to find out then.
+async fn engine(world: &(impl World + Examine), findings: &mut Findings) -> bool {
+    let version = in_time(world, SHORT, world.engine_version()).await;
+    let answers = version.is_ok();
+    findings.ask(Check::Engine, version);
+    let settings = match answers {
+        true => in_time(world, SHORT, world.engine_settings()).await.ok(),
+        false => None,
+    };
+    match &settings {
+        Some(settings) => findings.add_all(Check::EngineSettings, engine::settings(settings)),
+        None => findings.unseen(&[Check::EngineSettings], "the engine does not answer"),
     }
-    let ours: Option<BTreeSet<u16>> = world.published_ports().await.ok();
+    // A full disk may be why it does not.
+    let room = world.room_in(settings.as_ref().map_or(ENGINE_ROOT, |settings| &settings.root));
+    findings.add_all(Check::Disk, room.iter().map(machine::room).collect());
+    let ours: Option<BTreeSet<u16>> = match answers {
+        true => in_time(world, SHORT, world.published_ports()).await.ok(),
+        false => None,
+    };
     findings.add_all(Check::Ports, machine::ports(&world.listening_ports(), ours.as_ref()));
+    answers
+}
+
+/// What came of asking, if it came in time: whoever hangs must not hang the doctor.
+async fn in_time<T>(
+    world: &impl World,
+    time: Duration,
+    asked: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::select! {
+        answer = asked => answer,
+        () = world.wait(time) => {
+            Err(Fault::new(Code::Stopped, format!("there was no answer within {} s", time.as_secs())))
+        }
+    }
 }
 
 async fn services(world: &(impl World + Examine), findings: &mut Findings) {
@@ -144,7 +176,7 @@ async fn server(world: &(impl World + Examine), findings: &mut Findings) {
     };
     findings.add(Check::DeployKey, or_idle(Check::DeployKey, world.deploy_key()));
     findings.add(Check::KnownHosts, or_idle(Check::KnownHosts, world.pinned_key().await));
-    findings.ask(Check::GitServer, world.reachable().await);
+    findings.ask(Check::GitServer, in_time(world, LONG, world.reachable()).await);
 }
 
 /// What the host remembers.
@@ -197,7 +229,12 @@ fn signers(world: &impl World) -> Result<String, Fault> {
 }
 
 /// What the newest accepted revision says of this host, and what follows from it.
-async fn repository(world: &(impl World + Examine), ledger: &Result<Ledger, Fault>, findings: &mut Findings) {
+async fn repository(
+    world: &(impl World + Examine),
+    ledger: &Result<Ledger, Fault>,
+    engine_answers: bool,
+    findings: &mut Findings,
+) {
     let Some(ledger) = ledger.as_ref().ok().filter(|ledger| ledger.anchor.is_some()) else {
         return findings.unseen(&IN_REPOSITORY, "not before a revision was accepted");
     };
@@ -216,7 +253,10 @@ async fn repository(world: &(impl World + Examine), ledger: &Result<Ledger, Faul
         return findings.unseen(&IN_REPOSITORY[3..], "not before the secrets can be opened");
     }
     findings.add(Check::Secrets, Diagnosis::Fine("they can be opened".into()));
-    traefik(world, findings).await;
+    match engine_answers {
+        true => traefik(world, findings).await,
+        false => findings.unseen(&[Check::Routes], "the engine does not answer"),
+    }
     match known(world) {
         Ok(known) => backups(world, &known, findings).await,
         Err(fault) if fault.code == Code::BackupUnset => {
@@ -257,7 +297,7 @@ fn host(world: &impl World, tree: &VerifiedTree, findings: &mut Findings) -> Opt
 }
 
 async fn traefik(world: &impl World, findings: &mut Findings) {
-    let listing = match routes::here(world).await {
+    let listing = match in_time(world, LONG, routes::here(world)).await {
         Ok(listing) => listing,
         // What is in the way is said by a check of its own.
         Err(fault) => return findings.unseen(&[Check::Routes], &fault.sentence),
@@ -284,8 +324,17 @@ async fn traefik(world: &impl World, findings: &mut Findings) {
 
 async fn backups(world: &impl World, known: &Known, findings: &mut Findings) {
     for repository in &known.backups.repositories {
-        let opened = open(world, known, repository).await;
+        let opened = in_time(world, LONG, open(world, known, repository)).await;
+        let opened = opened.map_err(|fault| of_repository(fault, repository));
         findings.ask(Check::Backups, opened);
+    }
+}
+
+/// With the name of the repository, which not every fault has.
+fn of_repository(fault: Fault, repository: &Repository) -> Fault {
+    match fault.sentence.contains(&repository.name) {
+        true => fault,
+        false => Fault { sentence: format!("{}: {}", repository.name, fault.sentence), ..fault },
     }
 }
 

@@ -67,12 +67,10 @@ async fn fetch_releases_again_and_again(world: &impl World) {
                     attempts.worked();
                     world.say(Event::Release(ReleaseEvent::Fetched { release }));
                 }
-                Some(Err(fault)) => {
-                    if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) {
-                        world.say(Event::Release(ReleaseEvent::Unfetched { fault: Box::new(fault) }));
-                    }
+                Some(Err(fault)) if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) => {
+                    world.say(Event::Release(ReleaseEvent::Unfetched { fault: Box::new(fault) }));
                 }
-                None => {}
+                Some(Err(_)) | None => {}
             }
         }
         world.wait(LOOK).await;

@@ -219,7 +219,7 @@ fn every_cut_ends_well(before: &Sim, end: Option<&Release>) {
             match end {
                 // A kill in the middle of a trial counts against the version; nothing else does.
                 Some(release) => {
-                    assert!(own == Some(release.directory()) || (own.is_none() && is_refused), "{how}: {own:?}")
+                    assert!(own == Some(release.directory()) || (own.is_none() && is_refused), "{how}: {own:?}");
                 }
                 None => assert!(own.is_none() && is_refused, "{how}: {own:?}"),
             }

@@ -282,7 +282,7 @@ pub fn text(state: &Succession, own: &str, now: Timestamp) -> String {
     let mut line = |what: &str| text.push_str(&format!("update    {what}\n"));
     match (&state.trial, &state.refused, due(state)) {
         (Some(trial), ..) if trial.doubt.is_some() => {
-            line(&format!("{} was on trial; the one before has a look", trial.release))
+            line(&format!("{} was on trial; the one before has a look", trial.release));
         }
         (Some(trial), ..) => line(&format!("{} is on trial", trial.release)),
         (_, Some(refused), _) => {

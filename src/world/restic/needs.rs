@@ -1,7 +1,7 @@
 //! Fetches what a restore will need, in the order of need, while it is busy with what came before. What lies close together
 //! in a pack is one question, so a line with a long way is hardly ever idle.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -37,8 +37,8 @@ struct State {
     order: VecDeque<Key>,
     announced: u64,
     fetched: u64,
-    /// How many wait for a piece.
-    waiting: usize,
+    /// What somebody waits for.
+    awaited: BTreeSet<Key>,
     /// The storage is away.
     trouble: Option<Trouble>,
     is_over: bool,
@@ -91,6 +91,9 @@ impl Needs {
         let mut state = self.state();
         let mut is_first = true;
         loop {
+            if state.trouble.is_some() {
+                return state.trouble.clone().map(Err);
+            }
             match state.pieces.get(&key).filter(|piece| piece.length == part.length).map(|piece| &piece.stage)? {
                 Stage::Here(bytes) => {
                     let (bytes, before) = (bytes.clone(), state.room());
@@ -100,15 +103,17 @@ impl Needs {
                     }
                     return Some(Ok(bytes));
                 }
-                _ if state.trouble.is_some() => return state.trouble.clone().map(Err),
                 Stage::Announced if is_first => state.order.push_front(key),
                 Stage::Announced | Stage::UnderWay => {}
             }
+            state.awaited.insert(key);
+            // Once: others who wait would tell each other without end.
+            if is_first {
+                self.changed.notify_all();
+            }
             is_first = false;
-            state.waiting += 1;
-            self.changed.notify_all();
             state = self.wait(state);
-            state.waiting -= 1;
+            state.awaited.remove(&key);
         }
     }
 
@@ -127,7 +132,7 @@ impl Needs {
     /// Nothing more is needed at all.
     pub fn end(&self) {
         let mut state = self.state();
-        *state = State { is_over: true, waiting: state.waiting, trouble: state.trouble.take(), ..State::default() };
+        *state = State { is_over: true, trouble: state.trouble.take(), ..State::default() };
         self.changed.notify_all();
     }
 
@@ -145,7 +150,7 @@ impl Needs {
         let mut state = self.state();
         while !state.is_over && state.trouble.is_none() {
             let (_, has_room) = state.room();
-            if let Some(key) = state.first().filter(|_| has_room || state.waiting > 0) {
+            if let Some(key) = state.first().filter(|key| has_room || state.awaited.contains(key)) {
                 return Some(state.question(key, if has_room { LONGEST } else { 0 }));
             }
             state = self.wait(state);

@@ -19,6 +19,9 @@ use super::place::{Begun, Name, Place, Start, Unrestored};
 use super::steps::{self, Step};
 use super::trouble::{Kind, Trouble};
 
+/// How much is written before it is brought to the disk, beside what is written next: it is waited for at the end, and all
+/// of it would be much.
+const FLUSHED: u64 = 64 * 1024 * 1024;
 /// What a person types for the newest one.
 const LATEST: &str = "latest";
 
@@ -55,10 +58,22 @@ pub fn restore(
     let restored = Restored { id, files: 0, bytes: 0, lost, memory: 0, reused_files: 0, reused_bytes: 0 };
     let stands_for = (task.path.is_some() && top.is_dir()).then(|| top.clone());
     let sight = place.sight()?;
-    let mut walk = Walk { repository: &repository, backend, place, voice, total, restored, skipped: 0, behind: None };
+    let mut walk = Walk {
+        repository: &repository,
+        backend,
+        place,
+        voice,
+        total,
+        restored,
+        skipped: 0,
+        behind: None,
+        unflushed: 0,
+        flushing: None,
+    };
     let over = Over(backend.needs());
     walk.go(steps::take(backend, &repository, top, stands_for.clone(), sight))?;
     drop(over);
+    walk.flushed()?;
     walk.place.flush()?;
     // What is lost may be found again, when the repository was mended: then the same command fetches only that.
     if walk.restored.lost.is_empty() {
@@ -128,6 +143,9 @@ struct Walk<'job, S> {
     /// How many directories we are in that could not be made.
     skipped: usize,
     behind: Option<Behind>,
+    /// How many bytes were written since the last flush began.
+    unflushed: u64,
+    flushing: Option<JoinHandle<Result<(), Trouble>>>,
 }
 
 /// A large file that is read back while the next ones are written.
@@ -193,7 +211,10 @@ impl<S: IndexedFull> Walk<'_, S> {
         let written = self.content(&node);
         self.need_no_more(&node, number);
         match written {
-            Ok(Written::Settled) => self.count(&node, &path, Ok(())),
+            Ok(Written::Settled) => {
+                self.flush_behind(node.meta.size)?;
+                self.count(&node, &path, Ok(()))
+            }
             Err(error) => self.count(&node, &path, Err(error)),
             Ok(Written::Behind(reading)) => {
                 self.behind = Some(Behind { node, path, reading });
@@ -213,6 +234,25 @@ impl<S: IndexedFull> Walk<'_, S> {
         let settled = read.and_then(|()| self.place.settle(&node, Name::Unproven));
         let done = settled.and_then(|()| self.place.remember(&node));
         self.count(&node, &path, done)
+    }
+
+    /// Brings to the disk what has gathered, and does not wait for it.
+    fn flush_behind(&mut self, written: u64) -> Result<(), Trouble> {
+        self.unflushed += written;
+        let is_flushing = self.flushing.as_ref().is_some_and(|flushing| !flushing.is_finished());
+        if self.unflushed < FLUSHED || is_flushing {
+            return Ok(());
+        }
+        self.flushed()?;
+        self.unflushed = 0;
+        self.flushing = Some(self.place.flush_behind()?);
+        Ok(())
+    }
+
+    /// Hears what the disk said.
+    fn flushed(&mut self) -> Result<(), Trouble> {
+        let broken = |_| Err(Trouble::new(Kind::Target, "what was written was not brought to the disk"));
+        self.flushing.take().map_or(Ok(()), |flushing| flushing.join().unwrap_or_else(broken))
     }
 
     /// Counts a file, or a loss.

@@ -10,12 +10,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use rustic_core::repofile::{Metadata, Node, NodeType};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
     chmodat, chownat, fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, renameat,
-    renameat_with, statvfs, symlinkat, unlinkat, utimensat,
+    renameat_with, statvfs, symlinkat, syncfs, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -196,7 +197,7 @@ impl Place {
     pub fn sight(&self) -> Result<Option<Sight>, Trouble> {
         let top = self.levels.first().filter(|_| self.start == Start::Again);
         let sight = top.map(|top| top.try_clone().map(Sight)).transpose();
-        sight.map_err(|error| Trouble::new(Kind::Target, error.to_string()))
+        sight.map_err(unwritable)
     }
 
     /// The file of this name, if an earlier attempt left one; anything else of this name is taken away.
@@ -282,14 +283,19 @@ impl Place {
     /// Brings everything to the disk, and hears what the disk says.
     pub fn flush(&self) -> Result<(), Trouble> {
         let Some(top) = self.levels.first() else { return Ok(()) };
-        rustix::fs::syncfs(top).map_err(|error| Trouble::new(Kind::Target, io::Error::from(error).to_string()))
+        syncfs(top).map_err(|error| unwritable(error.into()))
+    }
+
+    /// The same with what is there now, beside whatever is done next.
+    pub fn flush_behind(&self) -> Result<JoinHandle<Result<(), Trouble>>, Trouble> {
+        let top = self.levels.first().ok_or_else(|| unwritable(Errno::BADF.into()))?.try_clone().map_err(unwritable)?;
+        Ok(std::thread::spawn(move || syncfs(top).map_err(|error| unwritable(error.into()))))
     }
 
     /// Takes the record away: everything is there. The place itself stands for this node, or for none.
     pub fn end(&self, stands_for: Option<&Node>) -> Result<(), Trouble> {
         let Some(top) = self.levels.first() else { return Ok(()) };
-        let failed = |error: io::Error| Trouble::new(Kind::Target, error.to_string());
-        begun::end(top, stands_for.and_then(|node| times(&node.meta))).map_err(failed)
+        begun::end(top, stands_for.and_then(|node| times(&node.meta))).map_err(unwritable)
     }
 
     /// A name that is one, and nothing else: no way up, no way elsewhere.
@@ -304,6 +310,11 @@ impl Place {
         }
         Ok(name)
     }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn unwritable(error: io::Error) -> Trouble {
+    Trouble::new(Kind::Target, error.to_string())
 }
 
 /// Removes a file, if it is there.

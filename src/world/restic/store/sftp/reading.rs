@@ -8,6 +8,8 @@ use super::session::{Refusal, Session, judge};
 
 /// How many pieces may be under way: enough to fill a line with 12 ms of delay.
 const READS: usize = 32;
+/// What is asked for at most in a repository of ours: a pack, with a little more.
+const LIKELY: u64 = 20 * 1024 * 1024;
 
 impl Session {
     /// A part of a file, all of it.
@@ -26,7 +28,7 @@ impl Session {
     }
 
     fn read_handle(&mut self, handle: &[u8], path: &str, offset: u64, length: u64) -> Result<Vec<u8>, Refusal> {
-        let mut bytes: Vec<u8> = Vec::new();
+        let mut bytes: Vec<u8> = Vec::with_capacity(index(length.min(LIKELY))?);
         // Pieces still to be asked for, by where they begin; a server may give less than was asked for.
         let mut wanted: VecDeque<(u64, u64)> = VecDeque::new();
         let mut next = 0;
@@ -58,7 +60,7 @@ impl Session {
                     if got == 0 || got > size {
                         return Err(nonsense().into());
                     }
-                    // It grows only by what has arrived, not by what was promised, but for holes of the window's size.
+                    // Beyond that it grows only by what has arrived, not by what was promised, but for holes of the window's size.
                     if bytes.len() < at_index + data.len() {
                         bytes.resize(at_index + data.len(), 0);
                     }

@@ -10,12 +10,16 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use support::{Engine, Lab, Vps, search_for_canary, until};
 
-const UNITS: [&str; 4] =
-    ["run-moorline.mount", "moorline-secrets.service", "moorline-courier.service", "moorline.service"];
+const UNITS: [&str; 5] = [
+    "run-moorline.mount",
+    "moorline-secrets.service",
+    "moorline-job.socket",
+    "moorline-courier.service",
+    "moorline.service",
+];
 
 const NIGHT: [&str; 2] = ["moorline-backup.service", "moorline-backup.timer"];
 
@@ -82,11 +86,7 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> Vps<'engine> {
     for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
         vps.copy(&lab.host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
     }
-    for unit in UNITS.iter().chain(&NIGHT) {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
-        vps.copy(&shipped, &format!("/etc/systemd/system/{unit}"), "0644");
-    }
-    vps.systemctl(&["daemon-reload"]);
+    vps.install_units();
     vps.systemctl(&["enable", "--now", "moorline-secrets.service", "moorline-courier.service"]);
     until("the courier has fetched", || vps.journal("moorline-courier.service").contains("tip fetched").then_some(()));
     vps.systemctl(&["enable", "--now", "moorline.service"]);

@@ -6,7 +6,6 @@ use super::{Host, block_on};
 use crate::decide::fault::Fault;
 use crate::runs;
 use crate::runs::succession::Way;
-use crate::world::lock::{self, Lock};
 use crate::world::{World, release, systemd};
 
 #[derive(Debug, Args)]
@@ -18,8 +17,7 @@ pub struct Arguments {
 
 pub fn courier(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let world = host.service()?;
-    world.set_up()?;
-    let lock = Lock::take(&world.settings().run.join(lock::COURIER), "courier", world.now())?;
+    let lock = world.set_up_courier()?;
     let ended = block_on(async {
         tokio::select! {
             ended = runs::courier::courier(&*world, arguments.once) => Ok(ended),

@@ -10,6 +10,7 @@ use crate::world::{World, release, systemd};
 pub fn run(host: &Host) -> Result<u8, Fault> {
     let world = host.service()?;
     world.set_up()?;
+    world.do_without_network();
     let lock = Lock::take(&world.settings().run.join(lock::AGENT), "run", world.now())?;
     let keep = async {
         let way = agent(&*world).await;

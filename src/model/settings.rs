@@ -70,9 +70,14 @@ pub enum MemoryPolicy {
 }
 
 impl Settings {
+    /// What is the courier's own.
+    pub fn courier(&self) -> PathBuf {
+        self.state.join("courier")
+    }
+
     /// The courier's bare repository.
     pub fn repository(&self) -> PathBuf {
-        self.state.join("courier/repo.git")
+        self.courier().join("repo.git")
     }
 
     /// The directory of a stack, constant over all revisions (docs/facts.md, C18).

@@ -114,7 +114,7 @@ async fn fetch_again_and_again(world: &impl World, trouble: &Trouble) {
             Err(fault) => {
                 trouble.replace((fault.code.mover() == Mover::Person).then(|| fault.clone()));
                 if attempts.failed(world.now(), &fault, |failures| backoff(failures, share)) {
-                    alert(world, &fault);
+                    alert(world, &fault).await;
                     world.say(Event::FetchFailed { fault: Box::new(fault) });
                 }
                 backoff(attempts.failures(), share)
@@ -141,13 +141,16 @@ async fn serve_again_and_again(world: &impl World) {
     }
 }
 
-/// Tells the monitor of a fault that no later fetch can mend, as often as the journal is told.
-fn alert(world: &impl World, fault: &Fault) {
+/// Tells the monitor of a fault that no later fetch can mend, as often as the journal is told. Not by way of the outbox,
+/// into which only the keeper may write; and once, since the keeper's next message will say it again.
+async fn alert(world: &impl World, fault: &Fault) {
     let Some(url) = world.push_url("reconcile").filter(|_| fault.code.mover() == Mover::Person) else { return };
     let message = push::after_fetch(fault, world.now(), url);
-    if let Err(fault) = world.post(&message) {
-        world.say(Event::PushFailed { monitor: message.monitor, fault: Box::new(fault) });
-    }
+    let monitor = message.monitor.clone();
+    world.say(match world.send(&message).await {
+        Ok(()) => Event::PushSent { monitor },
+        Err(fault) => Event::PushFailed { monitor, fault: Box::new(fault) },
+    });
 }
 
 async fn send_again_and_again(world: &impl World, trouble: &Trouble) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
@@ -216,6 +216,12 @@ impl Drop for Group {
     }
 }
 
+/// Whether a process with this number lives. `/proc` is not asked: a unit with `ProtectProc=` sees only a part of it.
+pub fn lives(process: u32) -> bool {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    process.is_some_and(|process| test_kill_process(process) != Err(rustix::io::Errno::SRCH))
+}
+
 enum ReadError {
     TooLong,
     Io(std::io::Error),
@@ -259,6 +265,12 @@ mod tests {
     async fn a_child_that_never_stops_talking_is_ended() {
         let error = child("yes").run().await.unwrap_err();
         assert!(matches!(error, ChildError::TooLoud { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_process_lives_or_not() {
+        assert!(lives(std::process::id()) && lives(1));
+        assert!(!lives(u32::MAX) && !lives(0));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::decide::fault::{Code, Fault};
 use crate::model::Secret;
 use crate::model::settings::{MemoryPolicy, Settings};
-use crate::world::disk;
+use crate::world::{child, disk};
 
 /// The beginning of its name; the number of the process follows.
 const NAME: &str = "moorline-";
@@ -81,7 +81,7 @@ fn sweep(memory: &Path) {
     let is_dead = |name: &str| {
         let process =
             name.strip_prefix(NAME).filter(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()));
-        process.is_some_and(|process| !Path::new("/proc").join(process).exists())
+        process.and_then(|process| process.parse().ok()).is_some_and(|process| !child::lives(process))
     };
     for entry in fs::read_dir(memory).into_iter().flatten().flatten() {
         let is_ours = entry.metadata().is_ok_and(|entry| entry.uid() == rustix::process::geteuid().as_raw());

@@ -18,6 +18,22 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     write_for(path, bytes, Access { mode, ..Access::default() })
 }
 
+/// The same, for the owner and for the group of the directory: that is the courier's, where it is a user of its own.
+pub fn write_shared(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_for(path, bytes, shared(path.parent().unwrap_or(path))?)
+}
+
+/// Who may read a file in a directory that is shared with a group: nobody else, if it is not.
+pub fn shared(directory: &Path) -> io::Result<Access> {
+    let found = fs::metadata(directory)?;
+    let is_shared = rustix::process::geteuid().is_root() && found.gid() != 0;
+    Ok(if is_shared {
+        Access { uid: 0, gid: found.gid(), mode: 0o640 }
+    } else {
+        Access { mode: 0o600, ..Access::default() }
+    })
+}
+
 /// The same, for an owner. Only root can give a file away.
 pub fn write_for(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let mut name = path.file_name().map(OsString::from).unwrap_or_default();

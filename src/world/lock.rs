@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::fault::{Code, Fault};
-use crate::world::reserve;
+use crate::world::{child, reserve};
 
 /// Held during one run, below `settings.run`.
 pub const KEEPER: &str = "lock";
@@ -18,7 +18,7 @@ pub const KEEPER: &str = "lock";
 pub const AGENT: &str = "agent.lock";
 /// Held by the anchor before it becomes the keeper, and while it watches a trial.
 pub const TRIAL: &str = "trial.lock";
-/// Held by the courier for as long as it lives.
+/// Held by the courier for as long as it lives, in its own directory.
 pub const COURIER: &str = "courier.lock";
 /// Held during one backup.
 pub const BACKUP: &str = "backup.lock";
@@ -81,7 +81,7 @@ impl Drop for Lock {
 pub fn holder(path: &Path) -> Option<Holder> {
     let mut file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path).ok()?;
     let holder = read(&mut file)?;
-    Path::new("/proc").join(holder.pid.to_string()).exists().then_some(holder)
+    child::lives(holder.pid).then_some(holder)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

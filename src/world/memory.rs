@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
 use rustix::fs::statfs;
@@ -12,15 +12,16 @@ use rustix::process::geteuid;
 
 use crate::decide::fault::{Code, Fault};
 use crate::model::settings::MemoryPolicy;
-use crate::world::watched;
+use crate::world::{courier_user, watched};
 
 /// `RAMFS_MAGIC` and `TMPFS_MAGIC` of the kernel.
 const RAMFS: i64 = 0x8584_58f6;
 const TMPFS: i64 = 0x0102_1994;
 
-/// The directories in it, and the permissions that nobody may exceed. The outbox may belong to the courier's group.
-const DIRECTORIES: [(&str, u32); 6] =
-    [("secrets", 0o700), ("render", 0o700), ("env", 0o700), ("routes", 0o700), ("backup", 0o700), ("outbox", 0o770)];
+/// The directories in it that nobody else may look into.
+const DIRECTORIES: [&str; 5] = ["secrets", "render", "env", "routes", "backup"];
+/// Those that the courier reads, and nobody else: messages, and the push URLs of monitors.
+const SHARED: [&str; 2] = ["outbox", "push"];
 
 /// Makes `run` memory-backed, by mounting ramfs there when it is not and we are root, with its directories in it.
 pub fn ensure(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {
@@ -33,10 +34,17 @@ pub fn ensure(run: &Path, policy: MemoryPolicy) -> Result<(), Fault> {
         }
         check(run, policy)?;
     }
-    for (name, widest) in DIRECTORIES {
-        let directory = run.join(name);
+    for name in DIRECTORIES {
+        make_directory(&run.join(name), 0o700)?;
+        narrow(&run.join(name), 0o700)?;
+    }
+    let courier = courier_user::group().filter(|_| geteuid().is_root());
+    for directory in SHARED.map(|name| run.join(name)) {
         make_directory(&directory, 0o700)?;
-        narrow(&directory, widest)?;
+        match courier {
+            Some(group) => share(&directory, group)?,
+            None => narrow(&directory, 0o700)?,
+        }
     }
     // Traefik may run as any user inside of its container; outside, nobody gets past the directory above.
     let published = run.join(watched::PLACE);
@@ -152,12 +160,21 @@ fn make_directory(directory: &Path, mode: u32) -> Result<(), Fault> {
     }
 }
 
+/// Lets a group look into a directory of root's, and change nothing.
+fn share(directory: &Path, group: u32) -> Result<(), Fault> {
+    let shared = chown(directory, Some(0), Some(group))
+        .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o750)));
+    shared.map_err(|error| {
+        Fault::new(Code::StateUnwritable, format!("{} cannot be shared with the courier", directory.display()))
+            .caused_by(&error)
+    })
+}
+
 /// Takes away permissions beyond `widest`, whoever gave them.
 fn narrow(directory: &Path, widest: u32) -> Result<(), Fault> {
     let result = fs::metadata(directory).and_then(|found| {
         let mode = found.permissions().mode() & 0o7777;
-        // The set-group-id bit of an outbox is no permission; it only says whose group new files get.
-        let narrowed = mode & (widest | 0o2000);
+        let narrowed = mode & widest;
         if narrowed == mode { Ok(()) } else { fs::set_permissions(directory, fs::Permissions::from_mode(narrowed)) }
     });
     result.map_err(|error| {
@@ -244,7 +261,7 @@ mod tests {
         let run = directory.path().join("run");
         ensure(&run, MemoryPolicy::AllowTmpfs).unwrap();
         ensure(&run, MemoryPolicy::AllowTmpfs).unwrap();
-        for (name, _) in DIRECTORIES {
+        for name in DIRECTORIES.iter().chain(&SHARED) {
             assert_eq!(fs::metadata(run.join(name)).unwrap().mode() & 0o777, 0o700, "{name}");
         }
     }

@@ -1,19 +1,23 @@
 //! Keeps the messages for Uptime Kuma between the keeper, which may not use the network, and the courier, which sends
 //! them: one file each, in memory only, because a push URL is a secret. It does not send anything.
+//!
+//! A courier of its own user only reads here, or it could fill the memory of the host. What it has sent it writes down in
+//! its own directory, and the keeper removes it with the next message.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::push::{Message, Status};
 use crate::model::Secret;
+use crate::world::{disk, foreign};
 
 /// The longest file that is read. A message is a URL and 500 characters.
 const LONGEST: usize = 16 * 1024;
@@ -25,10 +29,17 @@ const KEPT: usize = 20;
 /// How many files are looked at. The outbox of a host holds a few; more means that something else writes there.
 const MOST: usize = 1000;
 
+/// The longest list of what was sent: of a full outbox.
+const LARGEST_SENT: u64 = 256 * 1024;
+
+/// The file with the names of what was sent, in the courier's directory.
+const SENT: &str = "sent";
+
 /// The directory of messages.
 #[derive(Debug, Clone)]
 pub struct Outbox {
     directory: PathBuf,
+    courier: PathBuf,
 }
 
 /// A message as it stands in its file. This is the one place where a push URL is written down.
@@ -50,9 +61,9 @@ impl Drop for Letter {
 }
 
 impl Outbox {
-    /// The outbox in a memory-backed directory, which exists.
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+    /// The outbox in a memory-backed directory, and the directory of the courier.
+    pub fn new(directory: impl Into<PathBuf>, courier: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into(), courier: courier.into() }
     }
 
     /// Its directory, for a watch.
@@ -81,7 +92,7 @@ impl Outbox {
                 unwritten(&error)
             },
         )?;
-        self.thin_out(&message.monitor).map_err(|error| unwritten(&error))
+        self.remove_sent().and_then(|()| self.thin_out(&message.monitor)).map_err(|error| unwritten(&error))
     }
 
     /// The messages, oldest first.
@@ -94,7 +105,13 @@ impl Outbox {
         };
         let mut messages = Vec::new();
         let mut malformed = Vec::new();
-        for entry in self.files().map_err(|error| unreadable(&error))? {
+        let files = match self.files() {
+            // Root makes it, and may not have done so yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(messages),
+            files => files.map_err(|error| unreadable(&error))?,
+        };
+        let sent = if files.is_empty() { BTreeSet::new() } else { self.sent() };
+        for entry in files.into_iter().filter(|entry| !sent.iter().any(|name| *entry.file_name() == **name)) {
             match read_letter(&entry.path()) {
                 Ok(Some(message)) if file_name(&message).is_ok_and(|name| *entry.file_name() == *name) => {
                     messages.push(message);
@@ -117,16 +134,47 @@ impl Outbox {
         Err(fault)
     }
 
-    /// Takes a message out. One that is gone already is no fault.
+    /// Takes a message out, or has it taken out by whose outbox it is. One that is gone already is no fault.
     pub fn remove(&self, message: &Message) -> Result<(), Fault> {
-        match fs::remove_file(self.directory.join(file_name(message)?)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Fault::new(
+        let name = file_name(message)?;
+        let removed = match fs::remove_file(self.directory.join(&name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // Not ours; to a hardened unit it is a file system that is only read.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+                self.note(name)
+            }
+            removed => removed,
+        };
+        removed.map_err(|error| {
+            Fault::new(
                 Code::StateUnwritable,
                 format!("a sent message for monitor `{}` cannot be removed and will be sent again", message.monitor),
             )
-            .caused_by(&error)),
+            .caused_by(&error)
+        })
+    }
+
+    /// Writes down that a message was sent. What is not in the outbox any more is forgotten.
+    fn note(&self, name: String) -> std::io::Result<()> {
+        let mut sent = self.sent();
+        sent.retain(|name| self.directory.join(name).exists());
+        sent.insert(name);
+        let lines: String = sent.iter().map(|name| format!("{name}\n")).collect();
+        disk::write(&self.courier.join(SENT), lines.as_bytes(), 0o600)
+    }
+
+    /// The names of what was sent. The courier says so, so that nothing else in it is believed.
+    fn sent(&self) -> BTreeSet<String> {
+        let bytes = foreign::read(&self.courier, SENT, LARGEST_SENT).ok().flatten().unwrap_or_default();
+        let is_name = |name: &&str| name.ends_with(".json") && !name.starts_with('.') && !name.contains('/');
+        String::from_utf8_lossy(&bytes).lines().filter(is_name).map(str::to_owned).collect()
+    }
+
+    fn remove_sent(&self) -> std::io::Result<()> {
+        self.sent().into_iter().try_for_each(|name| match fs::remove_file(self.directory.join(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
-        }
+        })
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -139,12 +187,12 @@ impl Outbox {
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
         })?;
         file.write_all(bytes)?;
-        // Readable for the courier alone: whoever owns the outbox owns what is in it. No fsync: this is memory.
-        let outbox = fs::metadata(&self.directory)?;
-        if geteuid().is_root() && outbox.uid() != 0 {
-            fchown(&file, Some(outbox.uid()), Some(outbox.gid()))?;
+        // Readable for the courier alone. No fsync: this is memory.
+        let access = disk::shared(&self.directory)?;
+        if access.gid != 0 {
+            fchown(&file, None, Some(access.gid))?;
         }
-        Ok(())
+        file.set_permissions(fs::Permissions::from_mode(access.mode))
     }
 
     /// The finished files, sorted by name and so by time.
@@ -242,11 +290,14 @@ fn read_bounded(file: File) -> std::io::Result<Zeroizing<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     fn outbox() -> (tempfile::TempDir, Outbox) {
         let directory = tempfile::tempdir().unwrap();
-        let outbox = Outbox::new(directory.path());
+        let outbox = Outbox::new(directory.path().join("outbox"), directory.path());
+        fs::create_dir(&outbox.directory).unwrap();
         (directory, outbox)
     }
 
@@ -282,7 +333,7 @@ mod tests {
     fn only_the_owner_can_read_a_message() {
         let (directory, outbox) = outbox();
         outbox.put(&message("1", "reconcile")).unwrap();
-        let file = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap();
+        let file = fs::read_dir(directory.path().join("outbox")).unwrap().next().unwrap().unwrap();
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
     }
 
@@ -293,6 +344,36 @@ mod tests {
         outbox.put(&message).unwrap();
         outbox.remove(&message).unwrap();
         outbox.remove(&message).unwrap();
+        assert!(ids(&outbox).is_empty());
+    }
+
+    #[test]
+    fn what_the_courier_says_it_has_sent_is_not_sent_again_and_goes_with_the_next_message() {
+        let (directory, outbox) = outbox();
+        for id in ["1", "2", "3"] {
+            outbox.put(&message(id, "reconcile")).unwrap();
+        }
+        outbox.note("1@reconcile.json".into()).unwrap();
+        outbox.note("2@reconcile.json".into()).unwrap();
+        assert_eq!(ids(&outbox), ["3"]);
+        fs::write(directory.path().join("precious.json"), "kept").unwrap();
+        let hostile = "1@reconcile.json\n2@reconcile.json\n../precious.json\n..\n.json\n\u{fffd}\n";
+        fs::write(directory.path().join(SENT), hostile).unwrap();
+        outbox.put(&message("4", "reconcile")).unwrap();
+        assert!(directory.path().join("precious.json").exists());
+        fs::remove_file(directory.path().join(SENT)).unwrap();
+        assert_eq!(ids(&outbox), ["3", "4"]);
+        // It forgets what is gone.
+        outbox.note("3@reconcile.json".into()).unwrap();
+        outbox.remove(&message("3", "reconcile")).unwrap();
+        outbox.note("4@reconcile.json".into()).unwrap();
+        assert_eq!(fs::read_to_string(directory.path().join(SENT)).unwrap(), "4@reconcile.json\n");
+    }
+
+    #[test]
+    fn an_outbox_that_is_not_made_yet_holds_nothing() {
+        let (_directory, outbox) = outbox();
+        fs::remove_dir(&outbox.directory).unwrap();
         assert!(ids(&outbox).is_empty());
     }
 
@@ -312,7 +393,7 @@ mod tests {
     fn what_is_not_a_message_is_reported_once_and_does_not_stop_the_others() {
         let (directory, outbox) = outbox();
         outbox.put(&message("5", "reconcile")).unwrap();
-        let path = |name: &str| directory.path().join(name);
+        let path = |name: &str| directory.path().join("outbox").join(name);
         fs::write(path("1@a.json"), "not json").unwrap();
         fs::write(path("2@a.json"), vec![b' '; LONGEST + 1]).unwrap();
         fs::copy(path("5@reconcile.json"), path("3@other.json")).unwrap();
@@ -327,7 +408,7 @@ mod tests {
     #[test]
     fn a_write_that_was_cut_off_leaves_nothing_that_is_read() {
         let (directory, outbox) = outbox();
-        let temporary = directory.path().join(format!(".{}-1@reconcile.json", std::process::id()));
+        let temporary = directory.path().join("outbox").join(format!(".{}-1@reconcile.json", std::process::id()));
         fs::write(&temporary, "{").unwrap();
         assert!(ids(&outbox).is_empty());
         outbox.put(&message("1", "reconcile")).unwrap();

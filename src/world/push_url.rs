@@ -23,7 +23,7 @@ pub fn keep(run: &Path, monitor: &str, url: Option<&Secret<String>>) {
         Some(url) => path
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| disk::write(&path, url.expose().as_bytes(), 0o600)),
+            .and_then(|()| disk::write_shared(&path, url.expose().as_bytes())),
         None => fs::remove_file(&path),
     };
 }

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,8 +30,8 @@ use crate::world::outbox::Outbox;
 use crate::world::watch::Watch;
 use crate::world::{
     Fetched, LastWords, Occasion, Plugin, Removal, World, act, clock, compose, disk, drift, generations, git, good,
-    intent, key, kuma, last_report, ledger, memory, page, push_url, refs, reserve, secret_key, stack, stop, systemd,
-    traefik, watched,
+    intent, key, kuma, last_report, ledger, page, push_url, refs, reserve, secret_key, stack, stop, systemd, traefik,
+    watched,
 };
 
 /// A list of signers is a few hundred bytes.
@@ -50,13 +49,14 @@ pub struct Real {
     pub(super) watch: RefCell<Option<Watch>>,
     pub(super) seen_tip: RefCell<Option<Revision>>,
     pub(super) last_drift: Cell<Option<Timestamp>>,
+    pub(super) has_no_network: Cell<bool>,
 }
 
 impl Real {
     /// The world as `settings` describe it. Nothing is touched yet.
     pub fn new(settings: Settings, journal: Journal) -> Result<Rc<Self>, Fault> {
         let engine = Engine::at(&settings.socket);
-        let outbox = Outbox::new(settings.run.join("outbox"));
+        let outbox = Outbox::new(settings.run.join("outbox"), settings.courier());
         let (client, fetch) = (OnceCell::new(), OnceCell::new());
         let (watch, seen_tip) = (RefCell::new(None), RefCell::new(None));
         Ok(Rc::new(Self {
@@ -70,16 +70,13 @@ impl Real {
             watch,
             seen_tip,
             last_drift: Cell::new(None),
+            has_no_network: Cell::new(false),
         }))
     }
 
-    /// Makes the directories of this host: state on disk, secrets in memory.
-    pub fn set_up(&self) -> Result<(), Fault> {
-        for directory in [self.settings.state.clone(), self.settings.state.join("runs")] {
-            fs::create_dir_all(&directory).map_err(|error| disk::unwritable(&directory, &error))?;
-        }
-        reserve::refill(&self.settings.state);
-        memory::ensure(&self.settings.run, self.settings.memory).map(|()| reserve::refill(&self.settings.run))
+    /// From now on jobs that need the network are done by who has it, where units see to that.
+    pub fn do_without_network(&self) {
+        self.has_no_network.set(true);
     }
 
     /// The engine, for `doctor`.

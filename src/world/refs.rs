@@ -1,16 +1,12 @@
 //! Reads where a branch of the courier's repository stands, from the files that git writes. It knows nothing of objects,
 //! and what it returns is not verified.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
 
 use crate::decide::fault::{Code, Fault};
 use crate::decide::remote::is_branch;
 use crate::model::Revision;
+use crate::world::foreign;
 
 /// A loose ref is 41 bytes.
 const LONGEST_REF: u64 = 256;
@@ -34,10 +30,10 @@ pub fn tip(repository: &Path, branch: &str) -> Result<Option<Revision>, Fault> {
 /// The revision that a ref points to, by its whole name.
 pub fn read(repository: &Path, name: &str) -> Result<Option<Revision>, Fault> {
     let damaged = |cause: String| damaged(repository, name.trim_start_matches("refs/heads/"), cause);
-    let loose = text(&repository.join(name), LONGEST_REF).map_err(|error| damaged(error.to_string()))?;
+    let loose = text(repository, name, LONGEST_REF).map_err(|error| damaged(error.to_string()))?;
     let name = match loose {
         Some(text) => Some(text),
-        None => text(&repository.join("packed-refs"), LONGEST_PACKED)
+        None => text(repository, "packed-refs", LONGEST_PACKED)
             .map_err(|error| damaged(error.to_string()))?
             .and_then(|packed| packed_ref(&packed, name)),
     };
@@ -62,21 +58,12 @@ fn packed_ref(packed: &str, wanted: &str) -> Option<String> {
 
 /// A whole text file, if it is there. A directory in its place counts as not there: the branch was once called
 /// `main/something`.
-fn text(path: &Path, longest: u64) -> std::io::Result<Option<String>> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        file => file?,
-    };
-    if file.metadata()?.is_dir() {
+fn text(repository: &Path, name: &str, longest: u64) -> std::io::Result<Option<String>> {
+    if std::fs::symlink_metadata(repository.join(name)).is_ok_and(|found| found.is_dir()) {
         return Ok(None);
     }
-    let mut text = String::new();
-    file.take(longest + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > longest {
-        return Err(std::io::Error::other(format!("{} is longer than {longest} bytes", path.display())));
-    }
-    Ok(Some(text))
+    let bytes = foreign::read(repository, name, longest)?;
+    bytes.map(|bytes| String::from_utf8(bytes).map_err(std::io::Error::other)).transpose()
 }
 
 #[cfg(test)]
@@ -134,6 +121,13 @@ mod tests {
         let repository = repository();
         fs::write(repository.path().join("elsewhere"), ONE).unwrap();
         std::os::unix::fs::symlink("../../elsewhere", heads(repository.path()).join("main")).unwrap();
+        assert_eq!(tip(repository.path(), "main").unwrap_err().code, Code::RepositoryDamaged);
+        // Nor one on the way.
+        let theirs = repository.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join("main"), ONE).unwrap();
+        fs::remove_dir_all(heads(repository.path())).unwrap();
+        std::os::unix::fs::symlink(&theirs, heads(repository.path())).unwrap();
         assert_eq!(tip(repository.path(), "main").unwrap_err().code, Code::RepositoryDamaged);
     }
 }

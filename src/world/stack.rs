@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use crate::decide::drift::Edited;
@@ -17,7 +17,7 @@ use crate::decide::fault::{Code, Fault};
 use crate::decide::traefik::host::STACK as TRAEFIK;
 use crate::decide::traefik::publish::DIRECTORY as PUBLISHED;
 use crate::model::{DesiredStack, Settings};
-use crate::world::{disk, watched};
+use crate::world::{disk, foreign, watched};
 
 /// Which files of a stack's directory are ours: path and SHA-256 of the content. Their content is what stands in the
 /// repository, so the digest needs no key.
@@ -231,13 +231,7 @@ pub(super) fn parent_beneath(root: &OwnedFd, path: &str, make: bool) -> io::Resu
                 _ => {}
             }
         }
-        directory = rustix::fs::openat2(
-            &directory,
-            name,
-            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-        )?;
+        directory = foreign::descend(&directory, name)?;
     }
     Ok(directory)
 }

@@ -2,7 +2,7 @@
 //! key or token. It does not know what a fetch is for.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::decide::last_words::telling_lines;
 use crate::decide::remote::{Remote, Transport, ssh_command};
 use crate::model::{Secret, Settings};
 use crate::world::child::{Child, ChildError, Ended};
+use crate::world::courier_user;
 
 /// How long one git command may take.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -151,12 +152,13 @@ impl Git {
         };
         File::open(key).map_err(|error| {
             let path = key.display();
-            missing(
-                "deploy key",
-                key,
-                &error,
-                format!("`ssh-keygen -t ed25519 -N '' -f {path}`, then register {path}.pub"),
-            )
+            let hint = match error.kind() {
+                ErrorKind::PermissionDenied => {
+                    format!("`chown {} {path}`: the courier is not root", courier_user::NAME)
+                }
+                _ => format!("`ssh-keygen -t ed25519 -N '' -f {path}`, then register {path}.pub"),
+            };
+            missing("deploy key", key, &error, hint)
         })?;
         File::open(&self.known_hosts).map_err(|error| {
             let (host, path) = (self.remote.host(), self.known_hosts.display());

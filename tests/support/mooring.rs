@@ -1,7 +1,5 @@
 //! Makes a booted host a moored one: settings, keys and the units that we ship, as an operator puts them there.
 
-use std::path::{Path, PathBuf};
-
 use super::git_server::{Door, GitServer};
 use super::host::Host;
 use super::vps::Vps;
@@ -22,22 +20,8 @@ pub fn moor(vps: &Vps<'_>, host: &Host, (server, door): (&GitServer, &Door), set
     for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
         vps.copy(&host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
     }
-    for unit in shipped() {
-        let name = unit.file_name().expect("a file").to_string_lossy().into_owned();
-        vps.copy(&unit, &format!("/etc/systemd/system/{name}"), "0644");
-    }
-    vps.systemctl(&["daemon-reload"]);
+    vps.install_units();
     vps.systemctl(&["enable", "--now", "moorline-secrets.service", "moorline-courier.service"]);
     until("the courier has fetched", || vps.journal("moorline-courier.service").contains("tip fetched").then_some(()));
     vps.systemctl(&["enable", "--now", "moorline.service", "moorline-backup.timer"]);
-}
-
-/// The units that we ship.
-pub fn shipped() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd");
-    let entries = std::fs::read_dir(directory).expect("we ship units");
-    let mut units: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
-    units.retain(|path| path.is_file());
-    units.sort();
-    units
 }

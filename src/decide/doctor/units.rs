@@ -16,9 +16,10 @@ pub enum Role {
 }
 
 /// The units that we ship, and how each should be.
-pub const UNITS: [(&str, Role); 6] = [
+pub const UNITS: [(&str, Role); 7] = [
     ("run-moorline.mount", Role::Needed),
     ("moorline-secrets.service", Role::Runs),
+    ("moorline-job.socket", Role::Needed),
     ("moorline-courier.service", Role::Runs),
     ("moorline.service", Role::Runs),
     ("moorline-backup.timer", Role::Runs),

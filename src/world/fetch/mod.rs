@@ -17,7 +17,7 @@ use crate::decide::remote::is_branch;
 use crate::model::Settings;
 use crate::world::refs::{self, tip};
 use crate::world::transport::{Failure, Git};
-use crate::world::{Fetched, clock};
+use crate::world::{Fetched, clock, foreign};
 
 mod faults;
 mod files;
@@ -90,7 +90,7 @@ impl Fetch {
     }
 
     async fn bring_up_to_date(&self) -> Result<(), Fault> {
-        self.check_owner()?;
+        check_owner(&self.repository)?;
         if self.is_missing() || self.is_damaged_from_the_start().await {
             return self.clone_anew().await;
         }
@@ -101,21 +101,6 @@ impl Fetch {
             return self.clone_anew().await;
         }
         Err(self.fault(failure))
-    }
-
-    /// A repository can name programs for git to run, so git may only work in one of our own. Started by root in the
-    /// clone of a courier that somebody took over, it would hand them root. git itself does not ask when it is told
-    /// the directory.
-    fn check_owner(&self) -> Result<(), Fault> {
-        let us = geteuid().as_raw();
-        for directory in [Some(self.repository.as_path()), self.repository.parent()].into_iter().flatten() {
-            if fs::symlink_metadata(directory).is_ok_and(|found| found.uid() != us) {
-                return Err(Fault::new(Code::FetchRefused, format!("{} belongs to another user", directory.display()))
-                    .at("nothing was fetched")
-                    .hint("let the courier run as its owner: `systemctl restart moorline-courier`"));
-            }
-        }
-        Ok(())
     }
 
     fn is_missing(&self) -> bool {
@@ -263,8 +248,19 @@ impl Fetch {
 
 /// Says that an object in the courier's repository is missing or damaged: the next fetch makes a new clone.
 pub fn report_damage(repository: &Path) -> std::io::Result<()> {
-    match fs::OpenOptions::new().write(true).create_new(true).open(repository.join(DAMAGED)) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+    foreign::mark(repository, DAMAGED)
+}
+
+/// A repository can name programs for git to run, so git may only work in one of our own. Started by root in the clone of
+/// a courier that somebody took over, it would hand them root. git itself does not ask when it is told the directory.
+pub fn check_owner(repository: &Path) -> Result<(), Fault> {
+    let us = geteuid().as_raw();
+    for directory in [Some(repository), repository.parent()].into_iter().flatten() {
+        if fs::symlink_metadata(directory).is_ok_and(|found| found.uid() != us) {
+            return Err(Fault::new(Code::FetchRefused, format!("{} belongs to another user", directory.display()))
+                .at("nothing was fetched")
+                .hint("let the courier run as its owner: `systemctl restart moorline-courier`"));
+        }
     }
+    Ok(())
 }

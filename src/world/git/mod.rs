@@ -102,6 +102,12 @@ impl Database {
     /// Starts the process that reads the objects below `repository`.
     pub fn open(repository: &Path) -> Result<Self, Fault> {
         let objects = repository.join("objects");
+        // Whoever took the courier over could lead us anywhere.
+        for directory in [repository, &objects] {
+            if directory.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
+                return Err(damaged("the clone", format!("{} is a link", directory.display())));
+            }
+        }
         if !objects.is_dir() {
             return Err(Fault::new(Code::RepositoryMissing, format!("{} is not there", objects.display()))
                 .at("nothing was changed")

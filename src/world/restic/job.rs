@@ -12,8 +12,11 @@ use rustic_core::{
     Credentials, OpenStatus, Progress as Bar, ProgressBars, ProgressType, Repository, RepositoryBackends,
     RepositoryOptions, RusticError, RusticProgress, WriteBackend,
 };
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, fstat};
 use rustix::process::{
-    Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setpriority_process, setrlimit,
+    Resource, Rlimit, Signal, getpid, getrlimit, kill_process, set_parent_process_death_signal, setpriority_process,
+    setrlimit,
 };
 
 use super::backend::Backend;
@@ -32,6 +35,9 @@ const NICEST: i32 = 19;
 pub fn serve() -> io::Result<()> {
     // Nobody is left to hear it once the one who gave the order is gone.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    if fstat(io::stdin()).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Socket) {
+        std::thread::spawn(end_with_the_connection);
+    }
     be_modest();
     let mut line = zeroize::Zeroizing::new(String::new());
     io::stdin().lock().take(LONGEST_LINE).read_line(&mut line)?;
@@ -47,6 +53,15 @@ pub fn serve() -> io::Result<()> {
         }
     };
     voice.say(&last)
+}
+
+/// Called by systemd, it is the connection that says whether anybody is left. What it has started ends with it, since the
+/// unit does.
+fn end_with_the_connection() {
+    let stdin = io::stdin();
+    let mut gone = [PollFd::new(&stdin, PollFlags::RDHUP)];
+    while matches!(poll(&mut gone, None), Err(rustix::io::Errno::INTR)) {}
+    let _ = kill_process(getpid(), Signal::TERM);
 }
 
 /// Neither the processor nor the disk is taken from what the host serves. What the system does not grant is no reason to

@@ -9,7 +9,7 @@ use super::Access;
 use super::order::{Login, Place};
 use crate::decide::fault::{Code, Fault};
 use crate::model::backup;
-use crate::world::disk;
+use crate::world::{child, disk};
 
 /// Below `run`: one directory for each process that has a job.
 const DIRECTORY: &str = "backup";
@@ -89,7 +89,8 @@ fn check_login(repository: &backup::Repository, name: Option<&str>, access: &Acc
 /// Removes what processes left that were killed.
 fn sweep(all: &Path) -> io::Result<()> {
     for entry in fs::read_dir(all)?.flatten() {
-        if !Path::new("/proc").join(entry.file_name()).exists() {
+        let process = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if !process.is_some_and(child::lives) {
             fs::remove_dir_all(entry.path())?;
         }
     }

@@ -2,8 +2,7 @@
 //! listens to and ends; rustic is used in that process only.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -12,7 +11,6 @@ use tokio::time::Instant;
 use crate::decide::fault::{Code, Fault};
 use crate::model::backup::{InPlace, Limits, Repository};
 use crate::model::{Good, Secret};
-use crate::world::child::{ENVIRONMENT, Group};
 use crate::world::in_place;
 use crate::world::lock::{self, Lock};
 use crate::world::{Real, World};
@@ -26,6 +24,7 @@ mod backend;
 mod backup;
 mod check;
 mod dumps;
+mod ends;
 mod faults;
 mod forget;
 mod inputs;
@@ -43,6 +42,7 @@ mod steps;
 mod store;
 mod trees;
 
+use ends::Ends;
 pub use job::serve;
 use order::{Backup, LONGEST_LINE, Line, Order, Task, Turn};
 pub use place::restores_into;
@@ -50,14 +50,10 @@ use trouble::{Kind, Trouble};
 
 /// This program, also when the file it was started from was replaced meanwhile.
 pub(super) const OURSELVES: &str = "/proc/self/exe";
-/// How the C library keeps the job's memory: two heaps, not one for each of its many threads, and what is given back is
-/// kept for the next one. rustic asks for a compressor of some 100 KiB for each piece of data.
-const HEAP: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "4194304"), ("MALLOC_TRIM_THRESHOLD_", "33554432")];
+/// The socket of `moorline-job.socket`, in memory.
+const JOBS: &str = "jobs";
 /// How long a job may be silent: one connection that hangs is given up after a minute, and tried six times.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// How many threads a job has for what can be done at the same time.
-const THREADS: &str = "4";
 
 /// How long containers may stand for a backup, from the last that stopped to the end of reading.
 const LONGEST_STAND: Duration = Duration::from_mins(15);
@@ -175,6 +171,12 @@ impl Restic for Real {
 }
 
 impl Real {
+    /// Where systemd has jobs done for the keeper, which has no network of its own; none where there are no such units.
+    fn job_socket(&self) -> Option<PathBuf> {
+        let socket = self.settings().run.join(JOBS);
+        (self.has_no_network.get() && socket.exists()).then_some(socket)
+    }
+
     /// The order, and what must live for as long as the job does.
     fn order(
         &self,
@@ -197,6 +199,7 @@ impl Real {
         mut turn: impl AsyncFnMut(Turn) -> Result<(), Fault>,
         heard: &mut dyn FnMut(Line),
     ) -> Result<Line, Fault> {
+        let socket = self.job_socket();
         let mut refused = None;
         let asked = async |wanted| {
             turn(wanted).await.map_err(|fault| {
@@ -205,7 +208,7 @@ impl Real {
             })
         };
         let said = tokio::select! {
-            said = carry_out(order, asked, heard) => said,
+            said = carry_out(order, socket.as_deref(), asked, heard) => said,
             // Dropping the conversation ends the job. It does no harm, and the next one goes on where it can.
             () = self.stop().ordered() => {
                 return Err(Fault::new(Code::Stopped, "moorline was asked to stop").at(not_done));
@@ -230,16 +233,17 @@ impl Real {
 /// What is packed anew is encrypted anew, so it goes by another name.
 async fn carry_out(
     order: &Order,
+    socket: Option<&Path>,
     mut turn: impl AsyncFnMut(Turn) -> Result<(), Trouble>,
     heard: &mut dyn FnMut(Line),
 ) -> Result<Line, Trouble> {
-    let mut said = converse(order, &mut turn, heard).await?;
+    let mut said = converse(order, socket, &mut turn, heard).await?;
     for _ in 0..AGAIN {
         match &said {
             Line::Trouble(trouble) if trouble.kind == Kind::Torn => {
                 // It may have ended while they stood.
                 turn(Turn::GoOn).await?;
-                said = converse(order, &mut turn, heard).await?;
+                said = converse(order, socket, &mut turn, heard).await?;
             }
             _ => break,
         }
@@ -247,38 +251,24 @@ async fn carry_out(
     Ok(said)
 }
 
-/// Starts the job and listens until it has said its last word.
+/// Has the job begun, and listens until it has said its last word.
 async fn converse(
     order: &Order,
+    socket: Option<&Path>,
     mut turn: impl AsyncFnMut(Turn) -> Result<(), Trouble>,
     heard: &mut dyn FnMut(Line),
 ) -> Result<Line, Trouble> {
     let broken = |error: std::io::Error| Trouble::new(Kind::Internal, format!("the job cannot be heard: {error}"));
-    #[allow(clippy::disallowed_methods, reason = "our own program; `Child` has neither input nor lines")]
-    let mut command = tokio::process::Command::new(OURSELVES);
-    command
-        .arg0("moorline")
-        .args(["internals", "restic"])
-        .env_clear()
-        .envs(ENVIRONMENT)
-        .envs(HEAP)
-        // Each of rustic's threads may hold a pack, or two.
-        .env("RAYON_NUM_THREADS", THREADS)
-        .current_dir("/")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(broken)?;
-    // Ends it, and the ssh that it started, also when whoever waits for us stops waiting.
-    let group = Group::of(&child);
+    let ends = match socket {
+        Some(socket) => Ends::call(socket).await,
+        None => Ends::start(),
+    };
+    let mut ends = ends.map_err(broken)?;
     let mut line = zeroize::Zeroizing::new(serde_json::to_vec(order).map_err(|error| broken(error.into()))?);
     line.push(b'\n');
-    let mut input = child.stdin.take().expect("stdin is piped");
     // A job that ends early has said why.
-    let _ = input.write_all(&line).await;
-    let mut output = BufReader::new(child.stdout.take().expect("stdout is piped"));
+    let _ = ends.input.write_all(&line).await;
+    let mut output = BufReader::new(&mut ends.output);
     let mut last = None;
     let mut until = None;
     loop {
@@ -299,7 +289,7 @@ async fn converse(
             until = (wanted == Turn::Stand).then(|| Instant::now() + LONGEST_STAND);
             if wanted == Turn::Stand {
                 // A job that ended says so itself.
-                let _ = input.write_all(b"\n").await;
+                let _ = ends.input.write_all(b"\n").await;
             }
             continue;
         }
@@ -307,11 +297,11 @@ async fn converse(
             heard(before);
         }
     }
-    let status = child.wait().await.map_err(broken)?;
-    group.disarm();
+    let status = ends.end().await.map_err(broken)?;
+    let failed = status.filter(|status| !status.success()).map(|status| format!(": {status}"));
     match last {
-        Some(line) if status.success() => Ok(line),
-        _ => Err(Trouble::new(Kind::Internal, format!("the job ended early: {status}"))),
+        Some(line) if failed.is_none() && line.is_last() => Ok(line),
+        _ => Err(Trouble::new(Kind::Internal, format!("the job ended early{}", failed.unwrap_or_default()))),
     }
 }
 

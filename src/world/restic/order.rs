@@ -206,6 +206,14 @@ pub enum Line {
     Reused(u64),
 }
 
+impl Line {
+    /// Whether the job has nothing more to say after it.
+    pub fn is_last(&self) -> bool {
+        use Line::{Finding, Progress, Reused, Snapshot, Turn};
+        !matches!(self, Progress(_) | Snapshot(_) | Turn(_) | Finding(_) | Reused(_))
+    }
+}
+
 /// What happens to the containers of a stack between two passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

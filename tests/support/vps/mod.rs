@@ -136,6 +136,22 @@ impl<'engine> Vps<'engine> {
         self.write(to, mode, std::fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())));
     }
 
+    /// Installs the units that we ship, with the courier's user and its deploy key, as the package and the first boot do.
+    #[track_caller]
+    pub fn install_units(&self) {
+        for unit in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).expect("we ship units") {
+            let unit = unit.expect("it is there").path();
+            let name = unit.file_name().expect("it has one").to_string_lossy().into_owned();
+            match name.strip_suffix(".sysusers") {
+                Some(name) => self.copy(&unit, &format!("/usr/lib/sysusers.d/{name}.conf"), "0644"),
+                None => self.copy(&unit, &format!("/etc/systemd/system/{name}"), "0644"),
+            }
+        }
+        self.exec(&["systemd-sysusers"]).succeeds();
+        self.exec(&["sh", "-c", "chown moorline-courier /etc/moorline/ssh/deploy*"]).succeeds();
+        self.systemctl(&["daemon-reload"]);
+    }
+
     /// Gives the host's engine images of the engine that it runs on.
     #[track_caller]
     pub fn load(&self, images: &[&str]) {

@@ -12,6 +12,7 @@ mod sim;
 mod backups;
 mod before_deploy;
 mod boot;
+mod clocks;
 mod cuts;
 mod deploys;
 mod drift;

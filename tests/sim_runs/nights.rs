@@ -14,7 +14,7 @@ use crate::fleet::{HOST, WEB};
 use crate::sim::Sim;
 
 /// The small fleet with two stacks, one of which stands while it is read, and two repositories. It was deployed.
-fn deployed() -> Sim {
+pub fn deployed() -> Sim {
     let sim = with_backups();
     let two = "[{ name: box, url: /srv/box }, { name: disk, url: /srv/disk }]";
     let from = "backup: { repository: /srv/backup, at: \"03:00\" }";
@@ -27,12 +27,12 @@ fn deployed() -> Sim {
 }
 
 /// One tick of the timer. None when the process died.
-fn tick(sim: &Sim) -> Option<Night> {
+pub fn tick(sim: &Sim) -> Option<Night> {
     sim.try_work(night::if_due(sim, None, &mut |_, _| ())).map(|night| night.expect("a night says how it went"))
 }
 
 #[track_caller]
-fn ended(night: Option<Night>) -> Vec<Outcome> {
+pub fn ended(night: Option<Night>) -> Vec<Outcome> {
     match night {
         Some(Night::Ended(outcomes)) => outcomes,
         other => panic!("no night was made: {other:?}"),
@@ -44,7 +44,7 @@ fn ends(outcomes: &[Outcome]) -> Vec<(&str, &str, JobEnd)> {
     reports.map(|report| (report.stack.as_deref().unwrap(), report.repository.as_str(), report.end)).collect()
 }
 
-fn all_go_on(sim: &Sim) -> bool {
+pub fn all_go_on(sim: &Sim) -> bool {
     let host = sim.host();
     let containers = host.engine.observe(host.time().as_second()).containers;
     host.standing.is_none() && containers.iter().all(|one| one.state != State::Paused)

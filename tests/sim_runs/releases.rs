@@ -213,7 +213,7 @@ fn every_cut_ends_well(before: &Sim, end: Option<&Release>) {
             let how = format!("cut after {cut}, power {power_is_cut}");
             let (reports, _) = live(&sim, 6);
             let last = reports.last().expect("some");
-            assert!(last.outcomes.is_empty() && succession_is_all(last), "{how}: {:?}", last.fault);
+            assert!(last.outcomes.is_empty() && only_a_version_is_amiss(last), "{how}: {:?}", last.fault);
             let own = sim.own_release();
             let is_refused = state(&sim).refused.is_some();
             match end {
@@ -231,7 +231,7 @@ fn every_cut_ends_well(before: &Sim, end: Option<&Release>) {
 }
 
 /// Nothing is wrong but with a version.
-fn succession_is_all(report: &Report) -> bool {
+fn only_a_version_is_amiss(report: &Report) -> bool {
     report.fault.as_ref().is_none_or(|fault| fault.code == Code::ReleaseRefused.name())
 }
 

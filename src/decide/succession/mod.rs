@@ -279,19 +279,18 @@ pub fn runs_text(state: &Succession, own: &str) -> String {
 /// The lines of `moorline status`.
 pub fn text(state: &Succession, own: &str, now: Timestamp) -> String {
     let mut text = format!("version   {}\n", runs_text(state, own));
-    let mut line = |what: &str| text.push_str(&format!("update    {what}\n"));
+    let mut line = |what: String| text.push_str(&format!("update    {what}\n"));
     match (&state.trial, &state.refused, due(state)) {
-        (Some(trial), ..) if trial.doubt.is_some() => {
-            line(&format!("{} was on trial; the one before has a look", trial.release));
-        }
-        (Some(trial), ..) => line(&format!("{} is on trial", trial.release)),
+        (Some(trial), ..) => line(match trial.doubt {
+            Some(_) => format!("{} was on trial; the one before has a look", trial.release),
+            None => format!("{} is on trial", trial.release),
+        }),
         (_, Some(refused), _) => {
             let since = now.duration_since(refused.at).as_mins();
-            let release = &refused.release;
-            line(&format!("{release} was refused {since} min ago: {}", refused.because));
-            line("not tried again: name another version, or `moorline retry`");
+            line(format!("{} was refused {since} min ago: {}", refused.release, refused.because));
+            line("not tried again: name another version, or `moorline retry`".to_owned());
         }
-        (_, _, Some(offer)) => line(&match state.named.as_ref().and_then(|named| named.because.as_ref()) {
+        (_, _, Some(offer)) => line(match state.named.as_ref().and_then(|named| named.because.as_ref()) {
             Some(because) => format!("{} cannot be had: {because}", offer.release),
             None => format!("{} is being fetched", offer.release),
         }),

@@ -21,7 +21,7 @@ pub fn read(directory: &Path, name: &str, longest: u64) -> io::Result<Option<Vec
     let mut bytes = Vec::new();
     file.take(longest + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > longest {
-        return Err(io::Error::other(format!("{} is longer than {longest} bytes", name)));
+        return Err(io::Error::other(format!("{name} is longer than {longest} bytes")));
     }
     Ok(Some(bytes))
 }

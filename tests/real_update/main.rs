@@ -449,11 +449,7 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> (Vps<'engine>, Door)
     for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
         vps.copy(&lab.host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
     }
-    for unit in ["run-moorline.mount", "moorline-secrets.service", "moorline-courier.service", "moorline.service"] {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(unit);
-        vps.copy(&shipped, &format!("/etc/systemd/system/{unit}"), "0644");
-    }
-    vps.systemctl(&["daemon-reload"]);
+    vps.install_units();
     vps.systemctl(&["enable", "--now", "moorline-secrets.service", "moorline-courier.service", "moorline.service"]);
     ended_well(&vps);
     (vps, door)

@@ -246,9 +246,9 @@ fn the_courier_may_fetch_and_send_and_whoever_takes_it_over_changes_nothing() {
     }
 
     // And whoever mends it need not know what was done.
-    vps.systemctl(&["start", COURIER]);
     lab.fleet.write("stacks/app/compose.yaml", STACK.replace("one", "three"));
     lab.publish("third");
+    vps.systemctl(&["start", COURIER]);
     deployed(&vps, "three");
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
@@ -32,8 +32,9 @@ pub struct Watch {
     watched: BTreeMap<PathBuf, Identity>,
 }
 
-/// Which directory it is, whatever its name.
-type Identity = (u64, u64);
+/// Which directory it is, whatever its name: device, number, and when it was made, where the file system says. A number is
+/// given again as soon as it is free, and of a directory that was removed and made anew, nobody would hear.
+type Identity = (u64, u64, Option<SystemTime>);
 
 impl Watch {
     /// Watches a directory from now on.
@@ -73,7 +74,7 @@ impl Watch {
         let paths: Vec<_> = self.directory.ancestors().take(ANCESTORS + 1).map(Path::to_owned).collect();
         // From above to below: what appears while we look is then seen by one or the other.
         for path in paths.into_iter().rev() {
-            let found = fs::metadata(&path).ok().map(|found| (found.dev(), found.ino()));
+            let found = fs::metadata(&path).ok().map(|found| (found.dev(), found.ino(), found.created().ok()));
             if self.watched.get(&path).copied() == found {
                 continue;
             }
@@ -156,6 +157,26 @@ mod tests {
         let mut watch = Watch::new(&refs).unwrap();
         fs::create_dir_all(&refs).unwrap();
         assert!(woken(&mut watch).await);
+        fs::write(refs.join("main"), "x").unwrap();
+        assert!(woken(&mut watch).await);
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_was_removed_and_made_again_is_watched_also_under_the_same_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let refs = directory.path().join("repo/refs/heads");
+        fs::create_dir_all(&refs).unwrap();
+        let mut watch = Watch::new(&refs).unwrap();
+        let number = || fs::metadata(&refs).unwrap().ino();
+        let before = number();
+        for _ in 0..20 {
+            fs::remove_dir_all(directory.path().join("repo")).unwrap();
+            fs::create_dir_all(&refs).unwrap();
+            if number() == before {
+                break;
+            }
+        }
+        while !quiet(&mut watch).await {}
         fs::write(refs.join("main"), "x").unwrap();
         assert!(woken(&mut watch).await);
     }

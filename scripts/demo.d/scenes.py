@@ -159,7 +159,7 @@ class Demo:
         self.screen.scene(
             "The two services, on both hosts",
             "The courier fetches the branch and delivers status messages; the keeper verifies, plans, acts, looks "
-            "again. The courier is not trusted: it has no part in any decision. This version runs both as root.",
+            "again. The courier is not trusted: it has no part in any decision. The shipped units give it a user of its own.",
         )
         news = self.kuma.mark()
         for host in self.hosts:

@@ -49,7 +49,7 @@ pub(super) async fn fetch(directory: &Path, offer: &Offer) -> Result<(), Fault> 
 
 async fn ask(offer: &Offer) -> Result<Response, Fault> {
     let url = Url::parse(&offer.url).map_err(|error| failed(offer).because(error.to_string()))?;
-    let response = client(&url).map_err(|error| away(offer, error))?.get(url).send().await;
+    let response = client().map_err(|error| away(offer, error))?.get(url).send().await;
     let response = response.map_err(|error| away(offer, error))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(failed(offer).because(format!("the answer was {}", response.status())));
@@ -60,25 +60,17 @@ async fn ask(offer: &Offer) -> Result<Response, Fault> {
     }
 }
 
-fn client(url: &Url) -> reqwest::Result<Client> {
+fn client() -> reqwest::Result<Client> {
     tls::set_up();
-    let named = url.clone();
-    // To another place of the same server; another server nobody has named.
-    let same_host = redirect::Policy::custom(move |attempt| {
-        let is_same = attempt.url().host_str() == named.host_str()
-            && attempt.url().port_or_known_default() == named.port_or_known_default();
-        match is_same && attempt.previous().len() <= REDIRECTS {
-            true => attempt.follow(),
-            false => attempt.stop(),
-        }
-    });
+    // Wherever it is sent on to, and never in clear: what comes counts by its digest. Forges keep releases on other servers.
+    let sent_on = redirect::Policy::limited(REDIRECTS);
     Client::builder()
         .user_agent(concat!("moorline/", env!("CARGO_PKG_VERSION")))
         .https_only(true)
         .connect_timeout(CONNECTING)
         .read_timeout(SILENCE)
         .timeout(WHOLE)
-        .redirect(same_host)
+        .redirect(sent_on)
         .referer(false)
         // No configuration from the environment.
         .no_proxy()

@@ -51,8 +51,9 @@ pub fn enter(host: &Host, verb: &Verb) -> Result<Option<u8>, Fault> {
     };
     let follower = block_on(async {
         tokio::select! {
-            follower = succession::begin(&*world, part) => Ok(follower),
+            biased;
             Err(error) = world.stop().listen(), if part == Part::Keeper => Err(error),
+            follower = succession::begin(&*world, part) => Ok(follower),
             () = systemd::beat(), if part == Part::Keeper => Ok(Follower::Itself),
         }
     })?

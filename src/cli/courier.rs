@@ -20,8 +20,9 @@ pub fn courier(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let lock = world.set_up_courier()?;
     let ended = block_on(async {
         tokio::select! {
-            ended = runs::courier::courier(&*world, arguments.once) => Ok(ended),
+            biased;
             Err(error) = world.stop().listen() => Err(error),
+            ended = runs::courier::courier(&*world, arguments.once) => Ok(ended),
             () = systemd::beat() => Ok(Ok(Way::Stay)),
         }
     })?

@@ -210,8 +210,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, Fault> {
 fn block_on_work<T>(world: &Real, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     block_on(async {
         tokio::select! {
-            done = work => done,
+            biased;
             Err(error) = world.stop().listen() => Err(no_signals(&error)),
+            done = work => done,
         }
     })?
 }

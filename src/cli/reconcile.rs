@@ -22,8 +22,9 @@ pub fn reconcile(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     let _lock = world.lock_run("reconcile")?;
     let report = block_on(async {
         tokio::select! {
-            report = runs::reconcile::reconcile(&*world, "reconcile") => Ok(report),
+            biased;
             Err(error) = world.stop().listen() => Err(error),
+            report = runs::reconcile::reconcile(&*world, "reconcile") => Ok(report),
         }
     })?
     .map_err(|error| super::no_signals(&error))?;

@@ -46,8 +46,9 @@ pub fn retry(host: &Host, arguments: &Arguments) -> Result<u8, Fault> {
     world.say(Event::RetryOrdered { owner: person::who_types(), stacks });
     let report = block_on(async {
         tokio::select! {
-            report = runs::reconcile::reconcile(&*world, "retry") => Ok(report),
+            biased;
             Err(error) = world.stop().listen() => Err(error),
+            report = runs::reconcile::reconcile(&*world, "retry") => Ok(report),
         }
     })?
     .map_err(|error| super::no_signals(&error))?;

@@ -20,8 +20,9 @@ pub fn run(host: &Host) -> Result<u8, Fault> {
     };
     let way = block_on(async {
         tokio::select! {
-            (way, ()) = async { tokio::join!(keep, nights(&*world, &host.config)) } => Ok(way),
+            biased;
             Err(error) = world.stop().listen() => Err(error),
+            (way, ()) = async { tokio::join!(keep, nights(&*world, &host.config)) } => Ok(way),
             () = systemd::beat() => Ok(Way::Stay),
         }
     })?

@@ -37,7 +37,8 @@ impl Stop {
         self.hangup.notified().await;
     }
 
-    /// Waits for signals and passes them on. A second SIGTERM changes nothing: the step is finished.
+    /// Waits for signals and passes them on. A second SIGTERM changes nothing: the step is finished. Poll it before the work
+    /// begins (`biased`): until then, a signal ends the process on the spot.
     pub async fn listen(&self) -> std::io::Result<std::convert::Infallible> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;

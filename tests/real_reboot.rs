@@ -11,6 +11,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use support::mooring::furnish;
 use support::{Engine, Lab, Vps, search_for_canary, until};
 
 const UNITS: [&str; 5] = [
@@ -76,17 +77,7 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> Vps<'engine> {
     let vps = Vps::boot(engine, "trixie", "alpha");
     vps.load(&["lab/db:1"]);
     let door = lab.server.door(engine);
-    let settings = format!(
-        "host = \"alpha\"\nremote = \"{}\"\n\n[git]\ndeploy_key = \"/etc/moorline/ssh/deploy_key\"\n",
-        door.url("fleet.git")
-    );
-    vps.write("/etc/moorline/agent.toml", "0644", settings);
-    vps.write("/etc/moorline/ssh/known_hosts", "0644", &door.known_hosts);
-    vps.copy(&lab.server.deploy_key(), "/etc/moorline/ssh/deploy_key", "0600");
-    for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
-        vps.copy(&lab.host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
-    }
-    vps.install_units();
+    furnish(&vps, &lab.host, (&lab.server, &door), "", "");
     vps.systemctl(&["enable", "--now", "moorline-secrets.service", "moorline-courier.service"]);
     until("the courier has fetched", || vps.journal("moorline-courier.service").contains("tip fetched").then_some(()));
     vps.systemctl(&["enable", "--now", "moorline.service"]);

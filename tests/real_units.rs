@@ -11,6 +11,7 @@ mod support;
 
 use serde_json::Value as Json;
 use support::git_server::Door;
+use support::mooring::furnish;
 use support::{Engine, Lab, Vps, until};
 
 const COURIER: &str = "moorline-courier.service";
@@ -64,19 +65,9 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> (Vps<'engine>, Door)
     let vps = Vps::boot(engine, "trixie", "alpha");
     vps.load(&["lab/db:1"]);
     let door = lab.server.door(engine);
-    let settings = format!(
-        "host = \"alpha\"\nremote = \"{}\"\npoll = \"2s\"\n\n[git]\ndeploy_key = \"/etc/moorline/ssh/deploy_key\"\n",
-        door.url("fleet.git")
-    );
-    vps.write("/etc/moorline/agent.toml", "0644", settings);
-    vps.write("/etc/moorline/ssh/known_hosts", "0644", &door.known_hosts);
-    vps.copy(&lab.server.deploy_key(), "/etc/moorline/ssh/deploy_key", "0600");
-    for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
-        vps.copy(&lab.host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
-    }
+    furnish(&vps, &lab.host, (&lab.server, &door), "poll = \"2s\"\n", "");
     vps.write("/usr/local/bin/kuma", "0755", KUMA);
     vps.exec(&["systemd-run", "--quiet", "--unit=kuma", "/usr/local/bin/kuma"]).succeeds();
-    vps.install_units();
     // Not as patient as in earnest.
     for (unit, quick) in [(KEEPER, "WatchdogSec=4s\n"), (COURIER, "WatchdogSec=4s\n"), (SECRETS, "")] {
         let quick = format!("[Service]\nRestartSec=100ms\n{quick}");

@@ -18,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use support::git_server::Door;
+use support::mooring::furnish;
 use support::strace::{Moment, moments, was_killed};
 use support::{Engine, Host, Lab, Run as _, Scratch, Service, Status, Vps, until};
 
@@ -445,18 +446,7 @@ fn moor<'engine>(lab: &mut Lab, engine: &'engine Engine) -> (Vps<'engine>, Door)
     let vps = Vps::boot(engine, "trixie", "alpha");
     vps.load(&["lab/db:1", "lab/web:1"]);
     let door = lab.server.door(engine);
-    let settings = format!(
-        "host = \"alpha\"\nremote = \"{}\"\npoll = \"1s\"\ninterval = \"1s\"\n\n[git]\ndeploy_key = \
-         \"/etc/moorline/ssh/deploy_key\"\n",
-        door.url("fleet.git")
-    );
-    vps.write("/etc/moorline/agent.toml", "0644", settings);
-    vps.write("/etc/moorline/ssh/known_hosts", "0644", &door.known_hosts);
-    vps.copy(&lab.server.deploy_key(), "/etc/moorline/ssh/deploy_key", "0600");
-    for (file, mode) in [("age.key", "0600"), ("allowed_signers", "0644")] {
-        vps.copy(&lab.host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
-    }
-    vps.install_units();
+    furnish(&vps, &lab.host, (&lab.server, &door), "poll = \"1s\"\ninterval = \"1s\"\n", "");
     vps.systemctl(&["enable", "--now", "moorline-secrets.service", "moorline-courier.service", "moorline.service"]);
     ended_well(&vps);
     (vps, door)

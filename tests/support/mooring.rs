@@ -5,10 +5,10 @@ use super::host::Host;
 use super::vps::Vps;
 use super::wait::until;
 
-/// Installs a host's settings, keys and units, starts its courier and then its keeper. `settings` are further lines for the
-/// top of `agent.toml`, `sections` what follows at its end.
+/// Installs a host's settings, keys and units, and starts nothing. `settings` are further lines for the top of `agent.toml`,
+/// `sections` what follows at its end.
 #[track_caller]
-pub fn moor(vps: &Vps<'_>, host: &Host, (server, door): (&GitServer, &Door), settings: &str, sections: &str) {
+pub fn furnish(vps: &Vps<'_>, host: &Host, (server, door): (&GitServer, &Door), settings: &str, sections: &str) {
     let agent = format!(
         "host = \"{}\"\nremote = \"{}\"\n{settings}\n[git]\ndeploy_key = \"/etc/moorline/ssh/deploy_key\"\n{sections}",
         host.name(),
@@ -21,6 +21,12 @@ pub fn moor(vps: &Vps<'_>, host: &Host, (server, door): (&GitServer, &Door), set
         vps.copy(&host.etc().join(file), &format!("/etc/moorline/{file}"), mode);
     }
     vps.install_units();
+}
+
+/// The same, then starts its courier, and when that has fetched, its keeper.
+#[track_caller]
+pub fn moor(vps: &Vps<'_>, host: &Host, at: (&GitServer, &Door), settings: &str, sections: &str) {
+    furnish(vps, host, at, settings, sections);
     vps.systemctl(&["enable", "--now", "moorline-secrets.service", "moorline-courier.service"]);
     until("the courier has fetched", || vps.journal("moorline-courier.service").contains("tip fetched").then_some(()));
     vps.systemctl(&["enable", "--now", "moorline.service", "moorline-backup.timer"]);
